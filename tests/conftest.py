@@ -1,0 +1,225 @@
+"""What every test run has: a mark on its processes, a short scratch folder, a leak check.
+
+The run marks itself with an environment variable, `ZCLUSTER_TEST_RUN`, that every process it
+starts inherits, however far down. So a process that outlives its test is found even when its
+parents are gone and it sits in a session of its own, and processes of other runs on the same
+machine are never mistaken for ours.
+
+Two checks use it: after each test marked ``processes`` nothing may be there that was not there
+before it (processes, scratch entries, shared memory, threads), and at the end of the run
+nothing at all. "Before" may hold what a fixture of a wider scope keeps for several tests, a
+cluster for instance; the check at the end catches that one. What is found is named, then killed
+or removed, so that the tests that follow are not blamed for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import psutil
+import pytest
+
+RUN = uuid.uuid4().hex
+RUN_VARIABLE = "ZCLUSTER_TEST_RUN"
+SHARED_MEMORY = Path("/dev/shm")
+OURS = "zc-"  # how the names of our scratch folders and files begin
+
+_scratch = Path(tempfile.mkdtemp(prefix="zct-", dir="/tmp"))  # short: ipc paths end at 107 bytes
+
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("leak_grace", "seconds a test's leavings may take to go away", default="5")
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its option
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[RUN_VARIABLE] = RUN
+    # With a fixed seed hypothesis keeps no database of failures. At a desk the database is worth
+    # more (the next run begins with what failed); in CI it is lost and the seed is all there is.
+    if os.environ.get("CI") and config.getoption("hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = random.SystemRandom().randrange(2**32)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    seed = config.getoption("hypothesis_seed", None)
+    chance = "not fixed, failures are kept in .hypothesis" if seed is None else f"{seed}"
+    return [
+        f"hypothesis seed: {chance} (--hypothesis-seed=N fixes it)",
+        f"scratch: {_scratch} ({RUN_VARIABLE}={RUN})",
+    ]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_scratch, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the time spent by folder, setup and teardown included."""
+    seconds: dict[str, float] = defaultdict(float)
+    tests: dict[str, int] = defaultdict(int)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = str(Path(report.nodeid.partition("::")[0]).parent)
+                seconds[folder] += report.duration
+                tests[folder] += report.when == "call"
+    if seconds:
+        terminalreporter.section("time by folder", sep="-")
+    for folder in sorted(seconds):
+        terminalreporter.line(f"{seconds[folder]:8.2f} s  {tests[folder]:5d} tests  {folder}")
+
+
+# --- the leak check -----------------------------------------------------------------------------
+
+_reported: set[threading.Thread] = set()
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a test can leave behind, at one moment."""
+
+    processes: frozenset[psutil.Process]  # equal by pid and start time: a pid may come again
+    files: frozenset[Path]
+    threads: frozenset[threading.Thread]
+
+    def since(self, before: Traces) -> Traces:
+        """Return what is here now and was not before."""
+        return Traces(
+            self.processes - before.processes,
+            self.files - before.files,
+            self.threads - before.threads,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.processes or self.files or self.threads)
+
+    def describe(self) -> str:
+        lines = [f"  process {_describe_process(process)}" for process in self.processes]
+        lines += [f"  file {path}" for path in self.files]
+        lines += [f"  thread {thread.name} (not a daemon, still alive)" for thread in self.threads]
+        return "\n".join(sorted(lines))
+
+    def remove(self) -> None:
+        """Kill and delete, so that the next test starts clean."""
+        _reported.update(self.threads)  # nothing can end a thread; it is named once
+        for process in self.processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                if process.ppid() == os.getpid():
+                    process.wait(1)  # reaps it; a zombie would be reported again
+        for path in self.files:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def look() -> Traces:
+    """Return everything of this run that is there now."""
+    files = set(_scratch.glob(OURS + "*"))
+    if SHARED_MEMORY.is_dir():
+        files.update(path for path in SHARED_MEMORY.iterdir() if path.name.startswith("zc"))
+    threads = {
+        thread
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread() and thread not in _reported
+    }
+    return Traces(frozenset(_processes_of_run()), frozenset(files), frozenset(threads))
+
+
+def wait_gone(before: Traces, seconds: float) -> Traces:
+    """Return what is new since `before` and did not go away within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = look().since(before)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)  # between two looks at the condition, not instead of one
+
+
+def _processes_of_run() -> Iterator[psutil.Process]:
+    this = psutil.Process()
+    # A child forked from here without exec shows the environment we were started with, which
+    # lacks the mark; a process whose parents died has it but is nobody's descendant.
+    seen = set(this.children(recursive=True))
+    seen.update(process for process in psutil.process_iter() if _is_marked(process))
+    seen.discard(this)
+    for process in seen:
+        if not _is_resource_tracker(process):
+            yield process
+
+
+def _is_marked(process: psutil.Process) -> bool:
+    try:
+        return process.environ().get(RUN_VARIABLE) == RUN
+    except (psutil.Error, OSError):  # ended meanwhile, a zombie, or somebody else's
+        return False
+
+
+def _is_resource_tracker(process: psutil.Process) -> bool:
+    """Tell the standard library's helper, which stays until the interpreter ends, by design."""
+    try:
+        return any("multiprocessing.resource_tracker" in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _describe_process(process: psutil.Process) -> str:
+    try:
+        with process.oneshot():
+            words = " ".join(process.cmdline()) or process.name()
+            return f"{process.pid} ({process.status()}, parent {process.ppid()}): {words[:300]}"
+    except psutil.Error:
+        return f"{process.pid} (ended while it was looked at)"
+
+
+def _fail_on(left: Traces, where: str) -> None:
+    if left:
+        found = left.describe()
+        left.remove()
+        pytest.fail(f"left behind by {where}:\n{found}", pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _short_scratch(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Send everything temporary to the run's folder, and check that the run leaves nothing."""
+    tmp_path_factory.getbasetemp()  # chosen before TMPDIR moves: pytest keeps its own for a while
+    grace = float(pytestconfig.getini("leak_grace"))
+    before = look()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(_scratch))
+        patch.setattr(tempfile, "tempdir", None)  # what it remembers from before
+        yield
+        _fail_on(wait_gone(before, grace), "the whole run")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test marked ``processes`` that leaves something behind."""
+    if request.node.get_closest_marker("processes") is None:
+        yield
+        return
+    before = look()
+    yield
+    grace = float(request.config.getini("leak_grace"))
+    _fail_on(wait_gone(before, grace), request.node.nodeid)

@@ -1,0 +1,164 @@
+"""The parts of the commands that need no server: addresses, signals, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import click
+import psutil
+import pytest
+
+from zcluster.cli import common
+from zcluster.errors import (
+    ClusterError,
+    InvalidArgument,
+    SchedulerLost,
+    StartError,
+    ZClusterError,
+)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+class Ends:
+    """A server that runs until stopped, and is sent a signal meanwhile."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+        self.stopped = 0
+
+    def run(self) -> None:
+        for number in self.numbers:
+            os.kill(os.getpid(), number)
+        assert not self.numbers or self.stopped == 1
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_the_server_in_order_and_sets_the_status(number: int, status: int) -> None:
+    stopper = common.Stopper(launched=False)
+    stopper.install()
+    assert stopper.run(Ends(number)) == status
+
+
+def test_a_server_that_ends_by_itself_is_status_0() -> None:
+    assert common.Stopper(launched=False).run(Ends()) == 0
+
+
+def test_a_second_signal_ends_at_once_but_through_finally() -> None:
+    stopper = common.Stopper(launched=False)
+    stopper.install()
+    server = Ends(signal.SIGINT, signal.SIGINT)
+    with pytest.raises(SystemExit) as raised:
+        stopper.run(server)
+    assert raised.value.code == 130
+    assert server.stopped == 1
+
+
+def test_a_signal_before_there_is_a_server_ends_at_once() -> None:
+    stopper = common.Stopper(launched=False)
+    stopper.install()
+    with pytest.raises(SystemExit) as raised:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert raised.value.code == 143
+
+
+def test_what_was_ignored_at_our_start_stays_ignored() -> None:
+    """Nohup ignores SIGHUP, a shell SIGINT for what it runs in the background."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    common.Stopper(launched=False).install()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidArgument("bad"), 2),
+        (click.UsageError("bad"), 2),
+        (StartError("bad"), 3),
+        (SchedulerLost("bad"), 4),
+        (ClusterError("bad"), 1),
+        (ZClusterError("bad"), 1),
+    ],
+)
+def test_an_error_is_one_sentence_and_a_status(
+    error: Exception, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command("zcluster-it")
+    def command() -> None:
+        raise error
+
+    assert common.run_command(command, [], start_error=common.UNREACHABLE) == status
+    assert capsys.readouterr().err == "zcluster-it: bad\n"
+
+
+def test_ctrl_c_is_130_and_a_status_is_passed_on() -> None:
+    @click.command("zcluster-it")
+    @click.argument("what")
+    def command(what: str) -> int:
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        return 7
+
+    assert common.run_command(command, ["interrupt"]) == 130
+    assert common.run_command(command, ["end"]) == 7
+
+
+def test_tcp_is_loopback_unless_told_otherwise() -> None:
+    assert common.tcp_address(None, None, None, 8786) == "tcp://127.0.0.1:8786"
+    assert common.tcp_address("127.0.0.2", 0, None, 8786) == "tcp://127.0.0.2:0"
+    assert common.tcp_address("::1", 5, None, 8786) == "tcp://[::1]:5"
+
+
+def test_an_interface_is_its_address() -> None:
+    loopback = next(
+        name
+        for name, entries in psutil.net_if_addrs().items()
+        if any(entry.address == "127.0.0.1" for entry in entries)
+    )
+    assert common.tcp_address(None, 1, loopback, 2) == "tcp://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "interface", "says"),
+    [
+        ("0.0.0.0", None, "all addresses"),
+        ("::", None, "all addresses"),
+        ("", None, "all addresses|not known"),
+        ("no-such-host.invalid", None, "not known here"),
+        (None, "zc-none", "'zc-none' does not exist, expected one of"),
+        ("localhost", "lo", "both --host and --interface"),
+    ],
+)
+def test_an_address_nobody_could_use_is_refused(
+    host: str | None, interface: str | None, says: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        common.tcp_address(host, 1, interface, 2)
+
+
+def test_our_address_towards_loopback_is_loopback() -> None:
+    assert common.address_towards("tcp://127.0.0.1:8786") == "127.0.0.1"
+    assert common.address_towards("tcp://[::1]:8786") == "::1"
+    with pytest.raises(InvalidArgument, match="no way to the scheduler"):
+        common.address_towards("tcp://no-port")
+
+
+def test_plain_tcp_is_refused_or_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InvalidArgument, match=r"could run code as you.*--insecure"):
+        common.check_insecure(False)
+    common.check_insecure(True)
+    assert "WARNING" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""What zcluster-scheduler refuses, before any server is imported."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zcluster.cli import scheduler
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "8786"], "TCP was asked for"),
+        (["--host", "127.0.0.1"], "TCP was asked for"),
+        (["--interface", "lo"], "--insecure"),
+        (["--address", "tcp://127.0.0.1:1"], "--insecure"),
+        (["--port", "70000", "--insecure"], "70000 is not in the range"),
+        (["--port", "x"], "'x' is not a valid integer"),
+        (["--host", "0.0.0.0", "--insecure"], "all addresses"),
+        (["--log-level", "loud"], "'loud' is not one of"),
+        (["--local-directory", "/no/such"], "/no/such"),
+        (["--no-such-option"], "--no-such-option"),
+        (["word"], "word"),
+    ],
+)
+def test_nonsense_is_status_2_and_one_sentence(
+    options: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["zcluster-scheduler", *options])
+    assert scheduler.main() == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("zcluster-scheduler: ")
+    assert says in said[-1]
+
+
+def test_a_folder_too_long_for_a_socket_is_status_2_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(sys, "argv", ["zcluster-scheduler", "--local-directory", str(deep)])
+    assert scheduler.main() == 2
+    assert "at most 107" in capsys.readouterr().err or sys.platform == "darwin"
+    assert list(deep.iterdir()) == []

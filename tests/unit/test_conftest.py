@@ -1,0 +1,114 @@
+"""The leak check of `tests/conftest.py`, tried on a run of pytest that leaves things behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
+
+HEAD = """
+import os, subprocess, sys, tempfile, threading, time
+import pytest
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+"""
+CLEAN = """
+@pytest.mark.processes
+def test_nothing():
+    with subprocess.Popen(SLEEPER) as process:
+        process.kill()
+    with tempfile.TemporaryDirectory(prefix="zc-"):
+        pass
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+"""
+LEAVERS = """
+@pytest.mark.processes
+def test_child():
+    global process  # or its finaliser warns
+    process = subprocess.Popen(SLEEPER)
+
+@pytest.mark.processes
+def test_orphan():
+    # A session of its own and a dead parent: only the mark in its environment tells whose it is.
+    code = "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+@pytest.mark.processes
+def test_fork():
+    if os.fork() == 0:
+        time.sleep(60)
+
+@pytest.mark.processes
+def test_file():
+    tempfile.mkdtemp(prefix="zc-")
+
+@pytest.mark.processes
+def test_thread():
+    threading.Thread(target=time.sleep, args=(1,), name="forgotten").start()
+"""
+UNMARKED = """
+def test_unmarked():
+    tempfile.mkdtemp(prefix="zc-")
+
+def test_after():
+    pass
+"""
+
+
+def run_pytest(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
+    shutil.copy(CONFTEST, folder / "conftest.py")
+    (folder / "test_leaver.py").write_text(HEAD + source)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "leak_grace=0.1"]
+    # -rN: no summary, which in CI would say everything twice.
+    command += ["-rN", "-o", "markers=processes", "--rootdir", str(folder), "-c", os.devnull]
+    return subprocess.run(
+        [*command, *options, str(folder)], capture_output=True, text=True, timeout=30
+    )
+
+
+def test_leavings_fail_the_test_and_are_named_and_removed(tmp_path: Path) -> None:
+    run = run_pytest(tmp_path, CLEAN + LEAVERS)
+    assert run.returncode == 1, run.stdout
+    blamed = re.findall(r"left behind by test_leaver[.]py::(\w+):\n +(\w+) (.*)", run.stdout)
+    assert [(test, kind) for test, kind, _ in blamed] == [
+        ("test_child", "process"),
+        ("test_orphan", "process"),
+        ("test_fork", "process"),
+        ("test_file", "file"),
+        ("test_thread", "thread"),
+    ]
+    texts = [text for _, _, text in blamed]
+    assert "time.sleep(60)" in texts[0]
+    assert texts[1].endswith(": sleep 60")
+    assert "/zc-" in texts[3]
+    assert texts[4].startswith("forgotten ")
+    # Removed after the report: the end of the run finds nothing more.
+    assert "left behind by the whole run" not in run.stdout
+
+
+def test_end_of_the_run_finds_what_no_marked_test_left(tmp_path: Path) -> None:
+    """What fixtures of a wider scope, or unmarked tests, forget is found at the end."""
+    run = run_pytest(tmp_path, UNMARKED)
+    assert run.returncode == 1, run.stdout
+    assert "left behind by the whole run" in run.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--hypothesis-seed=17",)], ids=["chosen", "given"])
+def test_run_in_ci_prints_its_seed_and_the_time_by_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """The seed is what makes a failure of a property test happen again."""
+    monkeypatch.setenv("CI", "1")
+    run = run_pytest(tmp_path, CLEAN, *options)
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"hypothesis seed: 17 " if options else r"hypothesis seed: \d+ ", run.stdout)
+    assert "time by folder" in run.stdout

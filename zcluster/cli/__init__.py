@@ -1,0 +1,1 @@
+"""Programs: they read options, put the parts together and run them."""

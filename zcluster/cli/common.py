@@ -1,0 +1,298 @@
+"""What the commands share: exit statuses, signals, TCP addresses, options for launchers.
+
+Exit statuses
+-------------
+===  ==============================================================
+0    ended because it was done
+1    failed; the sentence on standard error says how
+2    the command line cannot be meant
+3    the scheduler could not be reached
+4    the scheduler was lost
+129  the terminal was closed (SIGHUP)
+130  Ctrl-C
+143  SIGTERM, after an orderly end
+===  ==============================================================
+
+Only click and light modules are imported here: ``--help`` is for people who wait.
+The servers, with ZeroMQ behind them, are imported once the options are known to be
+good.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from zcluster.errors import InvalidArgument, SchedulerLost, StartError, ZClusterError
+from zcluster.transport import lifeline
+from zcluster.version import __version__
+
+__all__ = [
+    "FAILED",
+    "LOST",
+    "UNREACHABLE",
+    "USAGE",
+    "Server",
+    "Stopper",
+    "address_towards",
+    "arm",
+    "check_insecure",
+    "common_options",
+    "interface_address",
+    "is_tcp",
+    "resolve_host",
+    "run_command",
+    "tcp_address",
+]
+
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+LOST = 4
+
+#: How long an orderly end may take once our launcher has asked for it or is gone.
+_GRACE = 2.0
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Server(Protocol):
+    """What a command runs."""
+
+    def run(self) -> None:
+        """Run in the calling thread until stopped."""
+
+    def stop(self) -> None:
+        """Make `run` return, in order; may be called from a signal handler."""
+
+
+class Stopper:
+    """Turns SIGINT, SIGTERM and SIGHUP into an orderly end with the right exit status.
+
+    A second signal ends at once, though still through ``finally``.
+
+    Parameters
+    ----------
+    launched : bool
+        Whether a launcher started us: then the end has to come within seconds.
+    """
+
+    def __init__(self, launched: bool) -> None:
+        self.status = 0
+        self.server: Server | None = None
+        self._launched = launched
+
+    def install(self) -> None:
+        """Handle the signals from here on."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Ignored by whoever started us (nohup): so it stays, but for SIGTERM.
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again = self.status != 0
+        self.status = 128 + number
+        if self._launched:
+            lifeline.die_within(_GRACE)
+        if self.server is None or again:
+            raise SystemExit(self.status)
+        self.server.stop()
+
+    def run(self, server: Server) -> int:
+        """Run a server until it ends or a signal comes; return the exit status."""
+        self.server = server
+        server.run()
+        return self.status
+
+
+def run_command(
+    command: click.Command, arguments: list[str] | None = None, start_error: int = FAILED
+) -> int:
+    """Parse the command line, run the command, and return its exit status.
+
+    Whatever goes wrong becomes one sentence on standard error.
+
+    Parameters
+    ----------
+    command : click.Command
+    arguments : list of str, optional
+        Those of the process if absent.
+    start_error : int
+        Exit status for a `StartError`.
+    """
+    try:
+        status = command.main(arguments, prog_name=command.name, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        return 128 + signal.SIGINT
+    except click.ClickException as error:
+        return _fail(command, error.format_message(), error.exit_code)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except InvalidArgument as error:
+        return _fail(command, str(error), USAGE)
+    except SchedulerLost as error:
+        return _fail(command, str(error), LOST)
+    except StartError as error:
+        return _fail(command, str(error), start_error)
+    except ZClusterError as error:
+        return _fail(command, str(error), FAILED)
+
+
+def _fail(command: click.Command, sentence: str, status: int) -> int:
+    with suppress(OSError):  # standard error is gone: nobody to tell
+        click.echo(f"{command.name}: {sentence}", err=True)
+    return status
+
+
+def common_options(command: _Command) -> _Command:
+    """Add the options that both commands have."""
+    for option in reversed(
+        (
+            click.option("--host", metavar="NAME", help="Listen on TCP, at this address."),
+            click.option("--port", type=click.IntRange(0, 65535), help="Listen on TCP, here."),
+            click.option("--interface", metavar="NAME", help="Listen on TCP, e.g. on eth0."),
+            click.option("--insecure", is_flag=True, help="Accept plain TCP, open to anyone."),
+            click.option(
+                "--log-level",
+                type=click.Choice(["debug", "info", "warning", "error"]),
+                default="warning",
+                show_default=True,
+            ),
+            click.version_option(__version__, "--version", message="%(prog)s %(version)s"),
+            click.help_option("-h", "--help"),
+            # For launchers; a pipe's read end, and who holds the other.
+            click.option("--lifeline", type=click.IntRange(0), hidden=True),
+            click.option("--parent", type=click.IntRange(0), hidden=True),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def arm(lifeline_fd: int | None, parent: int | None) -> Stopper:
+    """Tie us to our launcher, if one started us, and handle signals."""
+    stopper = Stopper(lifeline_fd is not None)
+    stopper.install()
+    if lifeline_fd is not None and parent is not None and not lifeline.arm(parent):
+        raise SystemExit(128 + signal.SIGTERM)  # it ended before we could ask to be told
+    return stopper
+
+
+# ------------------------------------------------------------------------------ addresses
+
+
+def is_tcp(address: str) -> bool:
+    """Tell whether an address is TCP."""
+    return address.startswith("tcp://")
+
+
+def check_insecure(insecure: bool, quiet: bool = False) -> None:
+    """Refuse plain TCP unless it was asked for by name; then say so.
+
+    Raises
+    ------
+    InvalidArgument
+        If it was not.
+    """
+    if not insecure:
+        raise InvalidArgument(
+            "TCP was asked for, and TCP here is neither encrypted nor authenticated yet: anyone "
+            "who reaches the port could run code as you; leave out --host, --port and --interface "
+            "for a private socket on this machine, or accept the risk with --insecure"
+        )
+    if not quiet:
+        click.echo(
+            "WARNING: --insecure: anyone who can reach this TCP port can run code as you.", err=True
+        )
+
+
+def tcp_address(host: str | None, port: int | None, interface: str | None, default: int) -> str:
+    """Return ``tcp://address:port`` for the options given; loopback unless they say where.
+
+    Raises
+    ------
+    InvalidArgument
+        If the host or interface is not known, or is one that nobody could connect to.
+    """
+    if host is not None and interface is not None:
+        raise InvalidArgument("both --host and --interface were given, expected one of them")
+    if interface is not None:
+        address = interface_address(interface)
+    else:
+        address = resolve_host("127.0.0.1" if host is None else host)
+    bracketed = f"[{address}]" if ":" in address else address
+    return f"tcp://{bracketed}:{default if port is None else port}"
+
+
+def resolve_host(host: str) -> str:
+    """Return the address of a host name; a socket is bound to an address, not a name.
+
+    Raises
+    ------
+    InvalidArgument
+        If nobody knows the name, or it stands for all addresses at once.
+    """
+    try:
+        address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        raise InvalidArgument(
+            f"host {host!r} is not known here ({error}); give an address or name of this machine"
+        ) from None
+    if not host or address in ("0.0.0.0", "::"):
+        raise InvalidArgument(
+            f"host {host!r} means all addresses, and others need one to connect to; give the one "
+            "they should use, or --interface"
+        )
+    return address
+
+
+def interface_address(interface: str) -> str:
+    """Return the address of a network interface, IPv4 if it has one.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no such interface; the message lists those there are.
+    """
+    import psutil  # 20 ms, and few name an interface
+
+    interfaces = psutil.net_if_addrs()
+    found = interfaces.get(interface)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for entry in found or ():
+            if entry.family == family:
+                return str(entry.address).partition("%")[0]
+    state = "has no address" if found is not None else "does not exist"
+    raise InvalidArgument(
+        f"interface {interface!r} {state}, expected one of {', '.join(sorted(interfaces))}"
+    )
+
+
+def address_towards(address: str) -> str:
+    """Return the address of this machine that a ``tcp://host:port`` elsewhere would see.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no way there.
+    """
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(target)  # UDP: chooses a route, sends nothing
+            return str(probe.getsockname()[0])
+    except (OSError, UnicodeError, ValueError) as error:
+        raise InvalidArgument(
+            f"there is no way to the scheduler at {address!r} ({error}); give its address as "
+            "tcp://host:port, and ours with --host or --interface"
+        ) from None

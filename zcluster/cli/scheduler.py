@@ -1,0 +1,104 @@
+"""The command ``zcluster-scheduler``.
+
+Without ``--host``, ``--port`` or ``--interface`` it listens on a private socket in a
+folder of its own and says where; ``--scheduler-file`` tells clients and workers of the
+same user.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from zcluster.servers.settings import SchedulerSettings
+from zcluster.transport.scheduler_file import remove_scheduler_file
+from zcluster.transport.scratch import Scratch, remove_tree, sweep
+
+from .common import arm, check_insecure, common_options, is_tcp, run_command, tcp_address
+
+__all__ = ["main", "scheduler"]
+
+_PORT = 8786  # the one people know from dask-scheduler
+
+
+@click.command("zcluster-scheduler")
+@click.option(
+    "--scheduler-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write how to reach this scheduler here (mode 0600); removed at the end.",
+)
+@click.option("--name", default="scheduler", show_default=True, help="For people.")
+@click.option(
+    "--local-directory",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where to make the scratch folder; TMPDIR or /tmp if absent.",
+)
+@common_options
+@click.option("--address", hidden=True)
+@click.option("--scratch", type=click.Path(file_okay=False, path_type=Path), hidden=True)
+def scheduler(
+    scheduler_file: Path | None,
+    name: str,
+    local_directory: Path | None,
+    host: str | None,
+    port: int | None,
+    interface: str | None,
+    insecure: bool,
+    log_level: str,
+    lifeline: int | None,
+    parent: int | None,
+    address: str | None,
+    scratch: Path | None,
+) -> int:
+    """Start a scheduler, on a private socket of this machine unless told otherwise."""
+    stopper = arm(lifeline, parent)
+    own: Scratch | None = None
+    id = os.urandom(8).hex()
+    try:
+        if address is None and (host, port, interface) != (None, None, None):
+            check_insecure(insecure)
+            address = tcp_address(host, port, interface, _PORT)
+        elif address is None:
+            sweep(local_directory)
+            own = Scratch(local_directory)
+            scratch = own.path
+            address = own.address("scheduler")
+        elif is_tcp(address):
+            check_insecure(insecure)
+        settings = SchedulerSettings(
+            address=address,
+            id=id,
+            name=name,
+            scheduler_file=None if scheduler_file is None else scheduler_file.absolute(),
+            scratch=scratch,
+            lifeline=lifeline,
+            insecure=insecure,
+            log_level=log_level,
+        )
+        # Not at the top: ZeroMQ and the messages, which --help can do without.
+        from zcluster.servers.scheduler import SchedulerServer
+
+        server = SchedulerServer(settings)
+        if lifeline is None:
+            click.echo(f"Scheduler at: {getattr(server, 'address', address)}", err=True)
+        return stopper.run(server)
+    finally:
+        # Again here: a signal may have come before the server could see to it.
+        if scheduler_file is not None:
+            remove_scheduler_file(scheduler_file.absolute(), id)
+        if own is not None:
+            own.remove()
+        elif scratch is not None:
+            remove_tree(scratch)
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return run_command(scheduler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

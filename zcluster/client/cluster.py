@@ -1,0 +1,307 @@
+"""A cluster on this machine: one scheduler and one nanny with its workers.
+
+`LocalCluster` checks its arguments at the call, fixes the addresses beforehand in
+one private folder, and has a `Supervisor` start the two commands side by side:
+``zcluster-scheduler`` and ``zcluster-worker``, as anybody would in a shell. They never
+run the user's ``__main__`` again, so no ``if __name__ == "__main__"`` is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from zcluster.config import (
+    Settings,
+    cpu_count,
+    format_bytes,
+    memory_total,
+    parse_memory_limit,
+)
+from zcluster.errors import InvalidArgument, SchedulerLost, StartError
+from zcluster.launching import Command, find_launcher
+from zcluster.transport.scratch import ipc_address
+
+from .supervisor import Supervisor
+
+__all__ = ["LocalCluster", "split_machine"]
+
+# More than any one machine has; a number above it is a slip that would take the machine down.
+_MOST = 4096
+
+#: What dask's LocalCluster takes and this one has no use for yet: accepted, so that scripts run.
+_IGNORED = frozenset({"dashboard_address", "silence_logs"})
+
+
+class LocalCluster:
+    """A scheduler, a nanny and its workers on this machine.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        Worker processes; 0 starts a scheduler alone.
+    threads_per_worker : int, optional
+        Slots in each. What is not given is chosen so that together they fill the
+        machine.
+    memory_limit : int, float or str
+        For each worker: ``"1GB"``, a fraction of the machine, ``"auto"`` for an equal
+        share, 0 for no limit.
+    processes : bool
+        Must be True: workers that are threads of this process are not built yet.
+    name : str, optional
+        The node's name.
+    local_directory : str or Path, optional
+        Where results go that memory has no room for.
+    scheduler_file : str or Path, optional
+        Where to say how to reach the scheduler, for other processes of this user.
+    settings : Settings, optional
+        Timings.
+
+    Attributes
+    ----------
+    scheduler_address : str
+    n_workers, threads_per_worker, memory_limit : int
+
+    Raises
+    ------
+    InvalidArgument
+        At the call, for anything that cannot be meant.
+
+    Examples
+    --------
+    ::
+
+        with LocalCluster(n_workers=2, threads_per_worker=2, memory_limit="1GB") as cluster:
+            client = Client(cluster)
+    """
+
+    def __init__(
+        self,
+        n_workers: int | None = None,
+        threads_per_worker: int | None = None,
+        memory_limit: int | float | str | None = "auto",
+        processes: bool = True,
+        *,
+        name: str | None = None,
+        local_directory: str | os.PathLike[str] | None = None,
+        scheduler_file: str | os.PathLike[str] | None = None,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> None:
+        _check_options(processes, name, options)
+        cpus = cpu_count()
+        workers, threads = split_machine(n_workers, threads_per_worker, cpus)
+        self.n_workers = workers
+        self.threads_per_worker = threads
+        self.memory_limit = parse_memory_limit(memory_limit, min(1.0, threads / cpus))
+        _warn_of_memory(self.memory_limit)
+        self.name = "local" if name is None else name
+        self._settings = Settings() if settings is None else settings
+        self._options: list[str] = []
+        if local_directory is not None:
+            self._options = ["--local-directory", str(_existing_folder(local_directory))]
+        self._scheduler_file = None if scheduler_file is None else Path(scheduler_file).absolute()
+        # Found here and not on the supervisor's thread: who is not installed is told at the call,
+        # and an import cut short in another thread would hide Ctrl-C's exit status.
+        launcher = find_launcher("local")
+        # Bound to plain values, not to self: the supervisor must not keep the cluster alive.
+        self._supervisor = Supervisor(
+            launcher,
+            partial(_scheduler_command, self.name, self._scheduler_file),
+            partial(_nanny_command, self._worker_options()) if workers else None,
+            self._settings,
+        )
+        # Before the start: whatever interrupts it, the end of this object ends the processes.
+        self._finalizer = weakref.finalize(self, self._supervisor.request_stop)
+        self._finalizer.atexit = False  # the supervisors' own hook also waits
+        try:
+            scratch = self._supervisor.start()
+        except BaseException:
+            self._supervisor.request_stop()
+            raise
+        self.scheduler_address = scratch.address("scheduler")
+
+    # -------------------------------------------------------------------- state
+
+    @property
+    def status(self) -> str:
+        """``"running"``, ``"closed"``, or ``"failed"`` when it ended without being asked."""
+        if self._supervisor.failure is not None:
+            return "failed"
+        return "closed" if self._supervisor.is_stopped else "running"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the scheduler and the nanny, as far as they run."""
+        return self._supervisor.pids
+
+    def wait_started(self, timeout: float | None = None) -> LocalCluster:
+        """Wait until the scheduler listens; workers may still be on their way.
+
+        Connecting earlier works too: a connection is tried until somebody listens.
+
+        Raises
+        ------
+        StartError
+            If it ended, was closed, or takes longer than ``timeout`` seconds
+            (``Settings.start_timeout`` if absent).
+        """
+        seconds = self._settings.start_timeout if timeout is None else timeout
+        socket = Path(self.scheduler_address.removeprefix("ipc://"))
+        deadline = time.monotonic() + seconds
+        while not socket.exists():
+            if self._supervisor.wait_stopped(0.005):
+                raise StartError(
+                    str(self._supervisor.failure or "the cluster was closed before it had started")
+                )
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"the scheduler did not listen at {self.scheduler_address} within "
+                    f"{seconds:g} s; its messages are on standard error"
+                )
+        return self
+
+    def check_running(self) -> None:
+        """Raise if the cluster cannot be used any more.
+
+        Raises
+        ------
+        SchedulerLost
+            If it was closed, or its scheduler ended.
+        """
+        if self._supervisor.failure is not None:
+            raise SchedulerLost(str(self._supervisor.failure))
+        if self._supervisor.is_stopped:
+            raise SchedulerLost("the local cluster was closed; make a new one")
+
+    def close(self, timeout: float | None = None) -> None:
+        """End the processes and remove their folder; again does nothing.
+
+        They are told to stop, and killed after ``Settings.stop_grace`` (1 s). If Ctrl-C
+        interrupts this, the end goes on without us.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait here; the end goes on afterwards.
+        """
+        self._supervisor.request_stop()
+        grace = 2 * self._settings.stop_grace + 0.5
+        self._supervisor.wait_stopped(grace if timeout is None else timeout)
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        memory = (
+            format_bytes(self.memory_limit * self.n_workers) if self.memory_limit else "no limit"
+        )
+        return (
+            f"<LocalCluster: {self.scheduler_address!r} {self.status} processes={self.n_workers} "
+            f"threads={self.n_workers * self.threads_per_worker}, memory={memory}>"
+        )
+
+    def _worker_options(self) -> tuple[str, ...]:
+        return (
+            *("--nworkers", str(self.n_workers)),
+            *("--nthreads", str(self.threads_per_worker)),
+            *("--memory-limit", str(self.memory_limit)),
+            *("--name", self.name),
+            *self._options,
+        )
+
+
+def split_machine(workers: int | None, threads: int | None, cpus: int) -> tuple[int, int]:
+    """Return how many workers with how many threads, as Dask chooses them.
+
+    Up to four processors each gets a worker; beyond, workers and threads are near the
+    square root, with a few more workers.
+
+    Raises
+    ------
+    InvalidArgument
+        If a number given cannot be meant.
+
+    Examples
+    --------
+    >>> split_machine(None, None, 16), split_machine(2, None, 16), split_machine(None, 3, 16)
+    ((4, 4), (2, 8), (5, 3))
+    """
+    if workers is not None:
+        _check_count("n_workers", workers, 0)
+    if threads is not None:
+        _check_count("threads_per_worker", threads, 1)
+    if workers is None and threads is None:
+        workers = cpus
+        if cpus > 4:
+            workers = min(n for n in range(1, cpus + 1) if cpus % n == 0 and n >= math.sqrt(cpus))
+    if workers is None:
+        workers = max(1, cpus // (threads or 1))
+    if threads is None:
+        threads = max(1, cpus // max(1, workers))
+    return workers, threads
+
+
+def _check_count(what: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgument(
+            f"{what} is a {type(value).__name__} ({value!r}), expected a whole number or None"
+        )
+    if not least <= value <= _MOST:
+        raise InvalidArgument(f"{what} is {value}, expected {least} to {_MOST}, or None to choose")
+
+
+def _check_options(processes: bool, name: object, options: dict[str, Any]) -> None:
+    if processes is not True:
+        raise InvalidArgument(
+            f"processes is {processes!r}, expected True: workers that are threads of this process "
+            "are not built yet; compute(scheduler='threads') needs no cluster"
+        )
+    if not (name is None or (isinstance(name, str) and name and not name.startswith("-"))):
+        raise InvalidArgument(f"name is {name!r}, expected text such as 'local', or None")
+    unknown = sorted(set(options) - _IGNORED)
+    if unknown:
+        raise InvalidArgument(
+            f"LocalCluster has no option {', '.join(unknown)}; expected n_workers, "
+            "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file"
+        )
+
+
+def _existing_folder(path: str | os.PathLike[str]) -> Path:
+    folder = Path(path).absolute()
+    if not folder.is_dir():
+        raise InvalidArgument(
+            f"local_directory {str(path)!r} is not a folder; make it first, or leave it out"
+        )
+    return folder
+
+
+def _warn_of_memory(limit: int) -> None:
+    if limit > memory_total():
+        warnings.warn(
+            f"memory_limit of {format_bytes(limit)} for each worker is more than this machine's "
+            f"{format_bytes(memory_total())}; the system will end workers before the limit does",
+            stacklevel=3,
+        )
+
+
+def _scheduler_command(name: str, scheduler_file: Path | None, scratch: Path) -> Command:
+    options = ["--address", ipc_address(scratch / "scheduler"), "--scratch", str(scratch)]
+    options += ["--name", name]
+    if scheduler_file is not None:
+        options += ["--scheduler-file", str(scheduler_file)]
+    return Command("scheduler", tuple(options))
+
+
+def _nanny_command(options: tuple[str, ...], scratch: Path, folder: Path) -> Command:
+    address = ipc_address(scratch / "scheduler")
+    return Command("worker", (address, "--scratch", str(folder), *options))

@@ -1,0 +1,458 @@
+"""The driver of a client's core: one loop thread, its sockets, and a lock.
+
+User threads change the core under the lock and wake the loop; they never touch a
+socket. The loop thread sends what the core has gathered:
+
+- at once, if nothing was sent for `COALESCE_SECONDS`;
+- else when that time is over, so that calls made in a row leave together;
+- but at once if somebody waits for a result (`Engine.flush`).
+
+Released tasks wait a little longer (`RELEASE_SECONDS`): a future says in its
+``__del__`` only that it went, by one append to a deque, since that may run in any
+thread at any moment, also one that holds the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import zmq
+
+from zcluster.client.callbacks import Callbacks
+from zcluster.client.fetching import DataPorts
+from zcluster.client.gates import Countdown, Deadline, Gate
+from zcluster.client.outcomes import raise_ended
+from zcluster.core.client.core import ClientCore
+from zcluster.core.client.records import Answered, Effect, Failure, NodesChanged, PutBlob, Wanted
+from zcluster.core.client.states import State
+from zcluster.errors import ClusterError, InvariantError, ProtocolError, StartError
+from zcluster.protocol.messages import (
+    PROTOCOL,
+    SCHEDULER_TO_CLIENT,
+    Answer,
+    Hello,
+    Message,
+    Welcome,
+)
+from zcluster.transport.link import Link
+from zcluster.transport.loop import Loop
+from zcluster.version import __version__
+
+__all__ = ["COALESCE_SECONDS", "RELEASE_SECONDS", "Engine"]
+
+COALESCE_SECONDS = 0.0005
+RELEASE_SECONDS = 0.01
+
+_log = logging.getLogger(__name__)
+
+
+class _Question(Gate):
+    """Somebody waits for an answer."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer: Answer | None = None
+
+
+class Engine:
+    """A connection to a scheduler, with everything a client wants of it.
+
+    Parameters
+    ----------
+    address : str
+    name : str
+        Of the client, for people.
+    timeout : float
+        Seconds until the scheduler has answered.
+
+    Attributes
+    ----------
+    core : ClientCore
+        Use it under `lock` only.
+    dropped : deque of Wanted
+        Records of futures that went; append is all one does.
+
+    Raises
+    ------
+    StartError
+        If nobody answers in time, or the scheduler refuses.
+    """
+
+    def __init__(self, address: str, *, name: str, timeout: float) -> None:
+        self.address = address
+        self.name = name
+        self.lock = threading.Lock()
+        self.core = ClientCore()
+        self.dropped: deque[Wanted] = deque()
+        self.settings: dict[str, float] = {}
+        self.node_gates: list[Gate] = []
+        self.callbacks = Callbacks()
+        self._timeout = timeout
+        self._incarnation = os.urandom(16)
+        self._pid = os.getpid()
+        self._is_forced = False
+        self._last_flush = 0.0
+        self._is_timer_set = False
+        self._questions: dict[int, _Question] = {}
+        self._fetch_gates: set[Gate] = set()
+        self._is_over = False
+        self._refused = 0
+        self._ready = Gate()
+        self._start_error = ""
+        self._loop = Loop()
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._ports = DataPorts(self._loop, self._context)
+        self._link: Link | None = None
+        self._thread = threading.Thread(target=self._run, name="zcluster-client", daemon=True)
+        self._thread.start()
+        try:
+            is_in_time = self._ready.wait(Deadline(timeout + 1.0))
+        except BaseException:
+            self.close("interrupted while connecting", 1.0)
+            raise
+        if not is_in_time or self._start_error:
+            reason = self._start_error or "the client's thread did not start"
+            self.close(reason, 1.0)
+            raise StartError(f"cannot connect to the scheduler at {address}: {reason}")
+
+    # ------------------------------------------------------------ for user threads
+
+    @property
+    def is_own_process(self) -> bool:
+        """Whether this is the process that connected, and not a fork of it."""
+        return os.getpid() == self._pid
+
+    def check_usable(self) -> None:
+        """Raise if nothing can be asked any more, saying why."""
+        if self.core.ended is not None:
+            raise_ended(self.core.ended)
+
+    def wake(self) -> None:
+        """Have the loop look at what was added to the core."""
+        self._loop.wake()
+
+    def flush(self) -> None:
+        """Have everything sent now: somebody is about to wait."""
+        if self.core.has_news:
+            self._is_forced = True
+            self._loop.wake()
+
+    def watch(self, records: Iterable[Wanted], watcher: Any) -> int:
+        """Have a watcher told of each record that is settled from now on.
+
+        Returns how many are not settled yet; a `Countdown` counts them down.
+        """
+        pending = 0
+        with self.lock:
+            for record in records:
+                if record.state is State.PENDING:
+                    pending += 1
+                    if record.watchers is None:
+                        record.watchers = [watcher]
+                    else:
+                        record.watchers.append(watcher)
+            if isinstance(watcher, Countdown):
+                watcher.left += pending
+        return pending
+
+    def unwatch(self, records: Iterable[Wanted], watcher: Any) -> None:
+        """Forget a watcher that gave up."""
+        with self.lock:
+            for record in records:
+                if record.watchers is not None:
+                    record.watchers = [w for w in record.watchers if w is not watcher] or None
+
+    def wait(
+        self, records: Sequence[Wanted], deadline: Deadline, stop_at_failure: bool = False
+    ) -> bool:
+        """Wait until all are settled (or one failed); return whether it was in time."""
+        countdown = Countdown(stop_at_failure)
+        if not self.watch(records, countdown):
+            return True
+        try:
+            self.flush()
+            if countdown.wait(deadline):
+                return True
+            return countdown.left <= 0
+        finally:
+            if countdown.left > 0:
+                self.unwatch(records, countdown)
+
+    def fetch(self, records: Sequence[Wanted], deadline: Deadline) -> dict[int, memoryview]:
+        """Get announced results from their nodes; returns the blobs by task.
+
+        A result that its node does not have (any more) is missing from the answer and
+        its record is pending again. None at all in time: an empty answer as well.
+        """
+        gate = Gate()
+        left = len(records)
+        views: dict[int, memoryview] = {}
+
+        def take(record: Wanted, node: int, view: memoryview | None, reason: str) -> None:
+            nonlocal left
+            if view is not None:
+                views[record.task] = view
+            else:
+                with self.lock:
+                    self.core.unreachable(record, node)
+            left -= 1
+            if left == 0:
+                gate.open()
+
+        with self.lock:
+            if self._is_over:
+                return views
+            self._fetch_gates.add(gate)
+        try:
+            self._loop.post(lambda: self._fetch_now(records, take))
+            gate.wait(deadline)
+        finally:
+            self._fetch_gates.discard(gate)
+        return dict(views)
+
+    def ask(
+        self, question: str, tasks: Sequence[int] = (), text: str = "", timeout: float = 10.0
+    ) -> Any:
+        """Ask the scheduler and wait for its answer.
+
+        Raises
+        ------
+        TimeoutError
+            If it does not answer in time.
+        ClusterError
+            If it says that it cannot.
+        """
+        waiting = _Question()
+        with self.lock:
+            self.check_usable()
+            number = self.core.ask(question, tasks, text)
+            self._questions[number] = waiting
+        try:
+            self._loop.wake()
+            is_in_time = waiting.wait(Deadline(timeout))
+        finally:
+            self._questions.pop(number, None)
+        self.check_usable()
+        if not is_in_time or waiting.answer is None:
+            raise TimeoutError(
+                f"the scheduler at {self.address} did not answer {question!r} within "
+                f"{timeout:g} s; it may be overloaded or frozen"
+            )
+        if waiting.answer.error:
+            raise ClusterError(waiting.answer.error)
+        return msgspec.msgpack.decode(waiting.answer.value, strict=False)
+
+    def close(self, reason: str, timeout: float) -> None:
+        """End it; whatever is open is settled with the reason."""
+        if not self.is_own_process:
+            return
+        self._loop.post(lambda: self._end(Failure("closed", reason), goodbye=True))
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+            self.callbacks.join(0.05)
+
+    def after_fork(self) -> None:
+        """Make this copy in a forked child refuse everything: the sockets are the parent's."""
+        self.lock = threading.Lock()
+        reason = "this process was forked from the one with the client; make a Client of its own"
+        self.core.ended = None
+        self.core.end(Failure("closed", reason))
+        for record, watchers in self.core.take_settled():
+            for watcher in watchers:
+                watcher.settle(record)
+
+    # -------------------------------------------------------------- the loop thread
+
+    def _run(self) -> None:
+        try:
+            self._link = Link(
+                self._loop,
+                self._context,
+                self.address,
+                hello=self._hello,
+                accepts=SCHEDULER_TO_CLIENT,
+                on_message=self._on_message,
+                on_welcome=self._on_welcome,
+                on_lost=self._on_lost,
+                timeout=self._timeout,
+            )
+            self._loop.on_idle.append(self._on_idle)
+            self._loop.run()
+        except Exception as error:
+            # A bug, here or in what a peer made us do: no future may hang because of it.
+            _log.exception("the client's loop failed")
+            self._start_error = self._start_error or repr(error)
+            self._end(Failure("scheduler", f"the client's loop failed: {error!r}"), goodbye=False)
+        finally:
+            with self.lock:
+                self._is_over = True
+            for gate in list(self._fetch_gates):
+                gate.open()
+            self._ready.open()
+            self.callbacks.stop()
+            self._ports.close()
+            self._loop.close()
+            self._context.term()
+
+    def _hello(self, token: bytes, seen: int) -> Hello:
+        return Hello(
+            "client",
+            PROTOCOL,
+            __version__,
+            platform.python_version(),
+            self._incarnation,
+            token,
+            seen,
+            None,
+            self.name,
+        )
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        self.settings = welcome.settings
+        with self.lock:
+            self.core.on_welcome(welcome.index, welcome.nodes)
+        self._ready.open()
+
+    def _on_lost(self, reason: str) -> None:
+        if not self._start_error and self.core.ended is None:
+            self._start_error = reason
+        self._end(Failure("scheduler", f"the scheduler is lost: {reason}"), goodbye=False)
+
+    def _end(self, failure: Failure, goodbye: bool) -> None:
+        if self.core.ended is None:
+            with self.lock:
+                self._take_dropped()
+                self.core.end(failure)
+                watched = self.core.take_settled()
+            self.tell(watched)
+        for waiting in list(self._questions.values()):
+            waiting.open()
+        for gate in self.node_gates:
+            gate.open()
+        self._ports.close()
+        if self._link is not None:
+            self._link.close(goodbye)
+        self._ready.open()
+        self._loop.stop()
+
+    def _on_message(self, message: Message, frames: list[bytes]) -> None:
+        with self.lock:
+            try:
+                self.core.on_message(message, frames)
+            except (InvariantError, ProtocolError):
+                # One message that contradicts itself; what it said of other tasks stands.
+                self._refused += 1
+                _log.exception("refused a %s message of the scheduler", type(message).__name__)
+            watched = self.core.take_settled()
+        self.tell(watched)
+
+    @staticmethod
+    def tell(watched: list[tuple[Wanted, list[Any]]]) -> None:
+        """Tell the watchers of settled records; never under the lock."""
+        for record, watchers in watched:
+            for watcher in watchers:
+                watcher.settle(record)
+
+    def _on_idle(self) -> None:
+        core, link = self.core, self._link
+        self._ports.on_idle()
+        if link is None or core.ended is not None or not core.is_welcome:
+            return
+        if core.has_news or self.dropped:
+            now = self._loop.now()
+            wait = RELEASE_SECONDS if not core.has_news else COALESCE_SECONDS
+            left = self._last_flush + wait - now
+            if self._is_forced or left <= 0:
+                self._is_forced = False
+                self._last_flush = now
+                with self.lock:
+                    self._take_dropped()
+                    core.collect()
+            elif not self._is_timer_set:
+                self._is_timer_set = True
+                self._loop.call_later(left, self._on_timer)
+        if core.has_outgoing:
+            for message, frames in core.outgoing(lambda: link.in_flight):
+                link.send(message, frames)
+        if core.has_effects:
+            self._apply_effects()
+
+    def _on_timer(self) -> None:
+        self._is_timer_set = False  # the idle callback runs next and does the rest
+
+    def _take_dropped(self) -> None:
+        dropped = self.dropped
+        if dropped:
+            self.core.drop([dropped.popleft() for _ in range(len(dropped))])
+
+    def _apply_effects(self) -> None:
+        with self.lock:
+            effects = self.core.take_effects()
+            watched = self.core.take_settled()
+        self.tell(watched)
+        for effect in effects:
+            self._apply(effect)
+
+    def _apply(self, effect: Effect) -> None:
+        if isinstance(effect, PutBlob):
+            self._put_now(effect)
+        elif isinstance(effect, Answered):
+            waiting = self._questions.get(effect.answer.request)
+            if waiting is not None:
+                waiting.answer = effect.answer
+                waiting.open()
+        elif isinstance(effect, NodesChanged):
+            for node in effect.left:
+                self._ports.forget(node)
+            gates, self.node_gates = self.node_gates, []
+            for gate in gates:
+                gate.open()
+
+    def _put_now(self, effect: PutBlob) -> None:
+        task, node, blob = effect
+
+        def take(reason: str) -> None:
+            with self.lock:
+                if reason:
+                    self.core.not_stored(task, node, reason)
+                else:
+                    self.core.stored(task, node, len(blob))
+                watched = self.core.take_settled()
+            self.tell(watched)
+            self._loop.wake()
+
+        info = self.core.nodes.get(node)
+        if info is None:
+            take(f"node {node} left")
+        else:
+            self._ports.put(info, task, blob, take)
+
+    def _fetch_now(
+        self,
+        records: Sequence[Wanted],
+        take: Callable[[Wanted, int, memoryview | None, str], None],
+    ) -> None:
+        for record in records:
+            place = record.detail if record.state is State.ANNOUNCED else None
+            info = None if place is None else self.core.nodes.get(place.node)
+            if place is None:
+                take(record, -1, None, "it is not announced any more")
+            elif info is None or self.core.ended is not None:
+                take(record, place.node, None, f"node {place.node} left")
+            else:
+                self._ports.fetch(
+                    info,
+                    record.task,
+                    lambda view, reason, record=record, node=place.node: take(  # type: ignore[misc]
+                        record, node, view, reason
+                    ),
+                )

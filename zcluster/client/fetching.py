@@ -1,0 +1,334 @@
+"""A client's side of the nodes' data ports: large results in, large blobs out.
+
+All of it runs on the client's loop thread. A message here is a control frame and
+payload frames, without a session: what matters is asked again by whoever waits.
+
+From a node of this host a result is not copied at all. The nanny says where in its
+store it is (`Map`, `Mapped`), the store's descriptor comes through the node's door,
+and the range is mapped privately: the user may write into it and nobody else sees
+that. When the last view on the mapping dies the lease goes back (`Return`). From
+other hosts results come in slices, and go in slices, never more ahead than `WINDOW`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket as sockets
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import zmq
+
+from zcluster.errors import ClusterError, InvariantError, ProtocolError, StartError
+from zcluster.protocol.frames import Decoder, encode
+from zcluster.protocol.messages import (
+    PROTOCOL,
+    Fetch,
+    Hello,
+    Map,
+    Mapped,
+    Message,
+    Missing,
+    More,
+    NodeInfo,
+    Put,
+    Return,
+    Slice,
+    Stored,
+)
+from zcluster.storage.arena import Range
+from zcluster.storage.door import DoorClient
+from zcluster.storage.slabs import SlabReader
+from zcluster.transport.link import send_frames
+from zcluster.transport.loop import Loop
+from zcluster.transport.sockets import socket
+from zcluster.types import Buffer
+from zcluster.version import __version__
+
+__all__ = ["PATIENCE_SECONDS", "SLICE", "WINDOW", "DataPorts"]
+
+#: Bytes of one slice, and how far a sender may be ahead of its receiver.
+SLICE = 8 << 20
+WINDOW = 32 << 20
+#: A node that says nothing to a request for this long is taken for gone.
+PATIENCE_SECONDS = 10.0
+_DOOR_SECONDS = 2.0
+
+#: Called with the result's bytes; or with None, and why.
+OnFetched: TypeAlias = Callable[[memoryview | None, str], None]
+#: Called with an empty string once stored; or with why not.
+OnStored: TypeAlias = Callable[[str], None]
+
+
+class _Fetching:
+    """A result under way to us."""
+
+    __slots__ = ("done", "is_mapping", "received", "seen", "target", "task")
+
+    def __init__(self, task: int, done: OnFetched, now: float, is_mapping: bool) -> None:
+        self.task = task
+        self.is_mapping = is_mapping
+        self.done = done
+        self.seen = now
+        self.target: memoryview | None = None
+        self.received = 0
+
+    def fail(self, reason: str) -> None:
+        self.done(None, reason)
+
+
+class _Putting:
+    """A blob under way to a store."""
+
+    __slots__ = ("blob", "done", "seen", "sent", "task")
+
+    def __init__(self, task: int, blob: Buffer, done: OnStored, now: float) -> None:
+        self.task = task
+        self.blob = memoryview(blob)
+        self.done = done
+        self.seen = now
+        self.sent = 0
+
+    def fail(self, reason: str) -> None:
+        self.done(reason)
+
+
+class _Port:
+    """The connection to one node's data port."""
+
+    def __init__(self, loop: Loop, context: zmq.Context[Any], node: NodeInfo) -> None:
+        self.node = node
+        self.requests: dict[int, _Fetching | _Putting] = {}
+        self._loop = loop
+        self._identity = os.urandom(16)
+        self._decoder = Decoder((Slice, More, Missing, Stored, Mapped))
+        self._number = 0
+        self._returned: deque[Range] = deque()
+        self._reader = SlabReader()
+        self._door = _open_door(node, self._identity)
+        self._socket = socket(context, zmq.DEALER)
+        self._socket.connect(node.data)
+        loop.add_socket(self._socket, self._receive)
+        self._send(
+            Hello("client", PROTOCOL, __version__, platform.python_version(), self._identity)
+        )
+
+    # --------------------------------------------------------------------- asking
+
+    def fetch(self, task: int, done: OnFetched) -> None:
+        number = self._next_number()
+        is_mapping = self._door is not None
+        request = self.requests[number] = _Fetching(task, done, self._loop.now(), is_mapping)
+        if is_mapping:
+            self._send(Map(number, task, self._identity))
+        else:
+            self._ask_slices(number, request)
+
+    def put(self, task: int, blob: Buffer, done: OnStored) -> None:
+        number = self._next_number()
+        self.requests[number] = _Putting(task, blob, done, self._loop.now())
+        self._send(Put(number, task, len(blob)))
+
+    def return_leases(self) -> None:
+        """Give back the ranges on which no view is left."""
+        returned = self._returned
+        if returned:
+            ranges: list[tuple[int, int, int]] = []
+            while returned:
+                slab, offset, length = returned.popleft()
+                ranges.append((slab, offset, length))
+            self._send(Return(ranges))
+
+    def give_up(self, reason: str, before: float) -> None:
+        """Fail the requests that were not heard of since a time."""
+        for number, request in list(self.requests.items()):
+            if request.seen < before:
+                del self.requests[number]
+                request.fail(reason)
+
+    def close(self) -> None:
+        self._loop.remove(self._socket)
+        self._socket.close()
+        if self._door is not None:
+            self._door.close()
+        self._reader.close()
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _ask_slices(self, number: int, request: _Fetching) -> None:
+        request.is_mapping = False
+        self._send(Fetch(number, request.task))
+        self._send(More(number, WINDOW))
+
+    def _send(self, message: Message, frames: Sequence[Buffer] = ()) -> None:
+        try:
+            send_frames(self._socket, [encode(message), *frames])
+        except zmq.Again:
+            # Nobody reads there: the requests run into their patience.
+            return
+
+    # ------------------------------------------------------------------- hearing
+
+    def _receive(self) -> None:
+        for _ in range(16):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                self._hear(self._decoder.decode(frames[0].bytes), frames[1:])
+            except ProtocolError as error:
+                self.give_up(f"node {self.node.name} spoke nonsense: {error}", float("inf"))
+
+    def _hear(self, message: Any, frames: list[Any]) -> None:
+        number = message.request
+        request = self.requests.get(number)
+        if request is None:
+            if isinstance(message, Mapped):  # too late; the range is ours to give back
+                self._returned.append(Range(message.slab, message.offset, message.length))
+            return
+        request.seen = self._loop.now()
+        if isinstance(request, _Putting):
+            self._hear_putting(number, request, message)
+        elif isinstance(message, Mapped):
+            self._map(number, request, message)
+        elif isinstance(message, Slice):
+            self._take(number, request, message, frames)
+        elif isinstance(message, Missing) and request.is_mapping:
+            self._ask_slices(number, request)  # it may be on disk, or in no slab
+        elif isinstance(message, Missing):
+            del self.requests[number]
+            request.fail(message.reason or f"node {self.node.name} does not have it")
+
+    def _hear_putting(self, number: int, request: _Putting, message: Any) -> None:
+        if isinstance(message, More):
+            total = len(request.blob)
+            upto = min(message.upto, total)
+            while request.sent < upto:
+                stop = min(request.sent + SLICE, upto)
+                self._send(Slice(number, request.sent, total), [request.blob[request.sent : stop]])
+                request.sent = stop
+        elif isinstance(message, Stored):
+            del self.requests[number]
+            request.done("")
+        elif isinstance(message, Missing):
+            del self.requests[number]
+            request.fail(message.reason or f"the store of node {self.node.name} has no room")
+
+    def _map(self, number: int, request: _Fetching, message: Mapped) -> None:
+        lease = Range(message.slab, message.offset, message.length)
+        try:
+            view = self._view(lease, message.size)
+        except (OSError, ClusterError, InvariantError):
+            # The door closed, or the system has no room for a mapping: take a copy.
+            self._returned.append(lease)
+            self._ask_slices(number, request)
+            return
+        del self.requests[number]
+        request.done(view, "")
+
+    def _view(self, lease: Range, size: int) -> memoryview:
+        if lease.slab not in self._reader:
+            if self._door is None:
+                raise ClusterError(f"node {self.node.name} has no door for this process")
+            self._reader.add(lease.slab, self._door.receive_descriptor(lease.slab, _DOOR_SECONDS))
+        return self._reader.map_private(lease, self._on_lease_end)[:size]
+
+    def _on_lease_end(self, lease: Range) -> None:
+        """Note it. This runs wherever the last view dies, in the middle of anything."""
+        self._returned.append(lease)
+        self._loop.wake()
+
+    def _take(self, number: int, request: _Fetching, message: Slice, frames: list[Any]) -> None:
+        if request.target is None:
+            request.target = memoryview(bytearray(message.total))
+        data = frames[0].buffer if frames else memoryview(b"")
+        stop = message.offset + len(data)
+        if message.offset != request.received or stop > len(request.target):
+            raise ProtocolError(
+                f"slice {message.offset} to {stop} of {len(request.target)} bytes came after "
+                f"{request.received} bytes"
+            )
+        request.target[message.offset : stop] = data
+        request.received = stop
+        if stop == len(request.target):
+            del self.requests[number]
+            request.done(request.target, "")
+        else:
+            self._send(More(number, stop + WINDOW))
+
+
+def _open_door(node: NodeInfo, identity: bytes) -> DoorClient | None:
+    """Connect to a node's door if it is on this host."""
+    if node.host != sockets.gethostname() or not node.door or not os.path.exists(node.door):
+        return None
+    try:
+        return DoorClient(node.door, identity, _DOOR_SECONDS)
+    except StartError:
+        return None  # it has just gone, or is another host's path: slices work from anywhere
+
+
+class DataPorts:
+    """The data ports this client talks to, opened when first needed.
+
+    Parameters
+    ----------
+    loop : Loop
+    context : zmq.Context
+    """
+
+    def __init__(self, loop: Loop, context: zmq.Context[Any]) -> None:
+        self._loop = loop
+        self._context = context
+        self._ports: dict[int, _Port] = {}
+        self._watching = False
+
+    def fetch(self, node: NodeInfo, task: int, done: OnFetched) -> None:
+        """Get the blob of a task from a node."""
+        self._port(node).fetch(task, done)
+
+    def put(self, node: NodeInfo, task: int, blob: Buffer, done: OnStored) -> None:
+        """Put a blob into a node's store as the result of a data task."""
+        self._port(node).put(task, blob, done)
+
+    def forget(self, node: int) -> None:
+        """Close the port of a node that left; its requests fail."""
+        port = self._ports.pop(node, None)
+        if port is not None:
+            port.close()
+            port.give_up(f"node {port.node.name} left", float("inf"))
+
+    def on_idle(self) -> None:
+        """Return ended leases; called once a round of the loop."""
+        for port in self._ports.values():
+            port.return_leases()
+
+    def close(self) -> None:
+        """Close all ports; requests fail."""
+        for node in list(self._ports):
+            self.forget(node)
+
+    def _port(self, node: NodeInfo) -> _Port:
+        port = self._ports.get(node.index)
+        if port is None:
+            port = self._ports[node.index] = _Port(self._loop, self._context, node)
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(1.0, self._watch)
+        return port
+
+    def _watch(self) -> None:
+        """Once a second while anything is asked: give up on nodes that do not answer."""
+        self._watching = False
+        before = self._loop.now() - PATIENCE_SECONDS
+        for port in list(self._ports.values()):
+            port.give_up(
+                f"node {port.node.name} did not answer within {PATIENCE_SECONDS:g} s", before
+            )
+        if any(port.requests for port in self._ports.values()):
+            self._watching = True
+            self._loop.call_later(1.0, self._watch)

@@ -1,0 +1,272 @@
+"""A future: this process's hold on the result of a task.
+
+While a future lives, its result is wanted and kept; when the last one on a task is
+gone, the task is released. A future is made for every ``submit``, so it is small:
+what is known of its task is in a record that it shares with equal futures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from zcluster.client.engine import Engine
+from zcluster.client.gates import CallWhenSettled, Deadline
+from zcluster.client.outcomes import exception_of
+from zcluster.core.client.records import Announced, Wanted
+from zcluster.core.client.states import STATUS, State
+from zcluster.errors import InvalidArgument
+from zcluster.protocol.calls import reduce_as_input
+from zcluster.protocol.objects import load, load_private
+
+if TYPE_CHECKING:
+    from zcluster.client.client import Client
+
+__all__ = ["Future", "failure_of", "fetch_values"]
+
+_PENDING, _ANNOUNCED, _HERE = State.PENDING, State.ANNOUNCED, State.HERE
+
+
+class Future:
+    """The result of a task, now or later. Made by a client.
+
+    Attributes
+    ----------
+    key : str
+        The task's name.
+    status : str
+        ``pending``, ``finished``, ``error``, ``cancelled`` or ``lost``.
+
+    Examples
+    --------
+    >>> future = client.submit(sum, [1, 2, 3])     # doctest: +SKIP
+    >>> future.result()                            # doctest: +SKIP
+    6
+    """
+
+    __slots__ = ("__weakref__", "_client", "_is_released", "_record")
+
+    #: Among the arguments of a call it stands for its result.
+    __zcluster_input__ = True
+
+    def __init__(self, client: Client, record: Wanted) -> None:
+        self._client = client
+        self._record = record
+        self._is_released = False
+
+    # ------------------------------------------------------------------- looking
+
+    @property
+    def key(self) -> str:
+        """The task's name."""
+        return self._record.label
+
+    @property
+    def client(self) -> Client:
+        """The client that made it."""
+        return self._client
+
+    @property
+    def status(self) -> str:
+        """What is known of the task, in one word."""
+        state = self._record.state
+        if self._is_released and state is _PENDING:
+            return "cancelled"
+        return STATUS[state]
+
+    def done(self) -> bool:
+        """Tell whether there will be no other news of it: a result, an error, or neither."""
+        return self._record.state is not _PENDING
+
+    def cancelled(self) -> bool:
+        """Tell whether the task was cancelled."""
+        return self._record.state is State.CANCELLED
+
+    # ------------------------------------------------------------------- waiting
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the task and return its result.
+
+        Raises
+        ------
+        Exception
+            Whatever the task raised, with its traceback.
+        CancelledError
+            If it was cancelled.
+        TimeoutError
+            If it is not finished after ``timeout`` seconds.
+        ClusterError
+            If the scheduler or the data is lost, or the client closed.
+        """
+        record = self._record
+        if record.state is _HERE:
+            return load_private(record.detail)
+        self._check_held()
+        return fetch_values(self._client._engine, (record,), Deadline(timeout))[0]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return its exception, or None if it has a result.
+
+        Raises
+        ------
+        CancelledError
+            If it was cancelled.
+        TimeoutError
+            If it is not finished after ``timeout`` seconds.
+        """
+        record = self._record
+        if record.state is _PENDING:
+            self._check_held()
+            deadline = Deadline(timeout)
+            if not self._client._engine.wait((record,), deadline):
+                raise _late((record,), deadline)
+        if record.state is _HERE or record.state is _ANNOUNCED:
+            return None
+        error = failure_of(self._client._engine, record)
+        if isinstance(error, CancelledError):
+            raise error
+        return error
+
+    def traceback(self, timeout: float | None = None) -> TracebackType | None:
+        """Wait for the task and return the traceback of its exception, if it has one."""
+        error = self.exception(timeout)
+        return None if error is None else error.__traceback__
+
+    def add_done_callback(self, function: Callable[[Future], Any]) -> None:
+        """Have a function called with this future once the task is settled.
+
+        It runs in a thread of the client's; what it raises is logged.
+        """
+        engine = self._client._engine
+        engine.callbacks.start()
+        watcher = CallWhenSettled(lambda _: engine.callbacks.call(function, self))
+        if not engine.watch((self._record,), watcher):
+            engine.callbacks.call(function, self)
+
+    # ------------------------------------------------------------------- letting go
+
+    def cancel(self, reason: str | None = None) -> bool:
+        """Cancel the task unless it is finished; return whether it counts as cancelled now."""
+        self._client.cancel(self, reason=reason)
+        return self.cancelled()
+
+    def release(self) -> None:
+        """Give up the hold, as the end of this object would; it cannot be used afterwards."""
+        if not self._is_released:
+            self._is_released = True
+            engine = self._client._engine
+            engine.dropped.append(self._record)
+            if len(engine.dropped) == 1:
+                engine.wake()
+
+    def __del__(self) -> None:
+        # Runs anywhere, also at the interpreter's end, when what it needs may be gone.
+        try:
+            if not self._is_released:
+                engine = self._client._engine
+                engine.dropped.append(self._record)
+                if len(engine.dropped) == 1:
+                    engine.wake()
+        except (AttributeError, TypeError):
+            return
+
+    def _check_held(self) -> None:
+        if self._is_released:
+            raise InvalidArgument(
+                f"future {self.key} was released; submit the call again, or keep the future"
+            )
+
+    # ------------------------------------------------------------------- as an object
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_as_input(self)
+
+    def __zcluster_tokenize__(self) -> tuple[str, str]:
+        return ("future", self.key)
+
+    def __repr__(self) -> str:
+        record = self._record
+        detail = ""
+        if record.state is _HERE:
+            detail = f" type: {_type_name(record.detail)},"
+        elif record.state is _ANNOUNCED:
+            place: Announced = record.detail
+            detail = f" size: {place.size} B,"
+        return f"<Future: {self.status},{detail} key: {self.key}>"
+
+
+def _type_name(blob: bytes) -> str:
+    """Return the type of a result that is here, by looking at it."""
+    try:
+        return type(load(blob)).__name__
+    except Exception:  # its class may raise anything when it is unpickled
+        return "unreadable"
+
+
+def failure_of(engine: Engine, record: Wanted) -> BaseException:
+    """Return the exception of a settled task that has no result."""
+    info = getattr(record.detail, "info", None)
+    origin = None if info is None else engine.core.wanted.get(info.origin)
+    return exception_of(record, origin)
+
+
+def fetch_values(
+    engine: Engine, records: Sequence[Wanted], deadline: Deadline, skip: Any = None
+) -> list[Any]:
+    """Wait for tasks and return their results, in order.
+
+    Parameters
+    ----------
+    engine : Engine
+    records : sequence of Wanted
+    deadline : Deadline
+    skip : object, optional
+        Stands for the results of tasks that have none; without it the first such
+        task's exception is raised, as soon as it is known.
+
+    Raises
+    ------
+    Exception
+        Whatever a task raised.
+    TimeoutError
+        If they are not all finished in time.
+    """
+    blobs: dict[int, memoryview] = {}
+    while True:
+        is_in_time = engine.wait(records, deadline, stop_at_failure=skip is None)
+        if skip is None:
+            for record in records:
+                if record.state > _HERE:
+                    raise failure_of(engine, record)
+        if not is_in_time:
+            raise _late(records, deadline)
+        away = [r for r in records if r.state is _ANNOUNCED and r.task not in blobs]
+        if not away:
+            # One may be pending again, because its node is gone: then once more.
+            if all(r.state is not _PENDING or r.task in blobs for r in records):
+                break
+            continue
+        blobs.update(engine.fetch(away, deadline))
+        if deadline.left == 0.0 and any(r.task not in blobs for r in away):
+            raise _late(away, deadline)
+    values = []
+    for record in records:
+        if record.state is _HERE:
+            values.append(load_private(record.detail))
+        elif record.task in blobs:
+            values.append(load(blobs[record.task]))
+        else:
+            values.append(skip)
+    return values
+
+
+def _late(records: Sequence[Wanted], deadline: Deadline) -> TimeoutError:
+    open_ = [record for record in records if record.state in (_PENDING, _ANNOUNCED)]
+    first = open_[0].label if open_ else records[0].label
+    more = f" and {len(open_) - 1} more" if len(open_) > 1 else ""
+    return TimeoutError(
+        f"{first}{more} not finished after {deadline.seconds:g} s; wait longer, or ask "
+        "client.explain(future) what it waits for"
+    )

@@ -1,0 +1,109 @@
+"""Whole graphs through a client: hand-written ones, and those of collections.
+
+A client knows of collections one thing: that they have ``__zcluster_lower__``, which
+turns several of a kind into one graph and a function that makes their results out of
+the values of the graph's outputs (see `zcluster.collection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zcluster.client.future import Future
+from zcluster.client.packing import records_of
+from zcluster.core.client.records import Wanted
+from zcluster.errors import InvalidArgument
+from zcluster.graph.layers import Graph, LargeArgument
+
+if TYPE_CHECKING:
+    from zcluster.client.client import Client
+
+__all__ = ["compute_collections", "submit_graph"]
+
+
+def submit_graph(client: Client, graph: Graph) -> list[Future]:
+    """Submit a graph; return the futures of its outputs, in order.
+
+    The graph may import futures of this client and large arguments.
+    """
+    imports: list[Wanted | bytes] = []
+    for item in graph.imports:
+        if isinstance(item, LargeArgument):
+            imports.append(item.plan.tobytes())
+        else:
+            imports += records_of((item,), client)
+
+    def name_of(number: int) -> str:
+        return str(graph.key(number))
+
+    engine = client._engine
+    with engine.lock:
+        engine.check_usable()
+        records = engine.core.add_graph(graph, imports, name_of)
+    engine.wake()
+    return [Future(client, record) for record in records]
+
+
+def compute_collections(client: Client, collections: Any, sync: bool) -> Any:
+    """Compute collections; return futures of their results, or with ``sync`` the results.
+
+    Parameters
+    ----------
+    collections : collection, or list or tuple of them
+        Other objects pass through.
+    """
+    if not isinstance(collections, list | tuple):
+        return compute_collections(client, [collections], sync)[0]
+    items = list(collections)
+    kinds: dict[type, list[int]] = {}
+    for place, item in enumerate(items):
+        if hasattr(type(item), "__zcluster_lower__"):
+            kinds.setdefault(type(item), []).append(place)
+    results: list[Any] = items
+    submitted = []
+    for kind, places in kinds.items():
+        lower: Callable[[Sequence[Any]], tuple[Graph, Callable[[list[Any]], list[Any]]]]
+        lower = kind.__zcluster_lower__  # type: ignore[attr-defined]
+        graph, rebuild = lower([items[place] for place in places])
+        submitted.append((places, submit_graph(client, graph), rebuild))
+    for places, futures, rebuild in submitted:
+        if sync:
+            made = rebuild(client.gather(futures))
+        else:
+            made = _rebuilt_there(client, futures, rebuild, len(places))
+        if len(made) != len(places):
+            raise InvalidArgument(
+                f"{len(places)} collections of type {type(items[places[0]]).__name__} gave "
+                f"{len(made)} results; __zcluster_lower__ has to return one for each"
+            )
+        for place, result in zip(places, made, strict=True):
+            results[place] = result
+    return results
+
+
+def _rebuilt_there(
+    client: Client,
+    futures: list[Future],
+    rebuild: Callable[[list[Any]], list[Any]],
+    count: int,
+) -> list[Future]:
+    """Return one future for each collection, made of the futures of its parts."""
+    if len(futures) == count and _is_identity(rebuild, count):
+        return futures
+    whole = client.submit(rebuild, futures, pure=False)
+    return [client.submit(_item, whole, place, pure=False) for place in range(count)]
+
+
+def _is_identity(rebuild: Callable[[list[Any]], list[Any]], count: int) -> bool:
+    """Tell whether the parts are the results, by trying it on things that are nothing else."""
+    probes = [object() for _ in range(count)]
+    try:
+        made = list(rebuild(list(probes)))
+    except Exception:  # it wanted real values: then it does something with them
+        return False
+    return len(made) == count and all(a is b for a, b in zip(made, probes, strict=True))
+
+
+def _item(values: Sequence[Any], place: int) -> Any:
+    return values[place]

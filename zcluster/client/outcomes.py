@@ -1,0 +1,126 @@
+"""What a settled task gives its user: a value, or an exception that names its cause.
+
+A task's own exception is raised as what it was: the same type, the traceback of the
+worker below ours, its cause and context. It crosses the wire twice, as plain text
+fields and, if that was possible, pickled. The pickled one is tried first; if it
+cannot be rebuilt here, a `RemoteError` carries the text, of a class that is also the
+original one where that is known, so that ``except ValueError`` still catches it.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import CancelledError
+from typing import Any
+
+import zcluster.errors as errors
+from zcluster.core.client.records import Failure, Wanted
+from zcluster.errors import (
+    ClientClosed,
+    DataLost,
+    RemoteError,
+    ResultNotSerializable,
+    SchedulerLost,
+    StoreFull,
+    WorkerKilledError,
+    ZClusterError,
+)
+from zcluster.protocol.messages import ErrorInfo
+from zcluster.protocol.objects import load
+
+__all__ = ["exception_of", "raise_ended"]
+
+_BY_KIND: dict[str, type[Exception]] = {
+    "closed": ClientClosed,
+    "killed": WorkerKilledError,
+    "lost": DataLost,
+    "scheduler": SchedulerLost,
+    "serialize": ResultNotSerializable,
+    "store": StoreFull,
+}
+
+
+def raise_ended(failure: Failure) -> None:
+    """Raise why a client can do nothing more."""
+    raise _BY_KIND[failure.kind](failure.reason)
+
+
+def exception_of(record: Wanted, origin: Wanted | None = None) -> BaseException:
+    """Return the exception of a task that has no result; each call makes a new one.
+
+    Parameters
+    ----------
+    record : Wanted
+        Settled, and not with a result.
+    origin : Wanted, optional
+        The task whose failure this is, if it was an input and is known here.
+    """
+    failure: Failure = record.detail
+    if failure.kind == "input" and not failure.pickled and origin is not None:
+        theirs = origin.detail
+        if isinstance(theirs, Failure):
+            failure = theirs
+    label = record.label
+    if failure.kind == "cancelled":
+        reason = f": {failure.reason}" if failure.reason else ""
+        return CancelledError(f"task {label} was cancelled{reason}")
+    kind = _BY_KIND.get(failure.kind)
+    if failure.info is None:
+        return (kind or ZClusterError)(f"task {label}: {failure.reason}")
+    info = failure.info
+    if kind is not None:
+        error: BaseException = kind(info.message or f"task {label} failed ({info.kind})")
+        if info.traceback:
+            error.add_note(info.traceback)
+    else:
+        error = _unpickled(failure.pickled) or _stand_in(info)
+    error.add_note(_where(label, info, failure.attempt))
+    return error
+
+
+def _where(label: str, info: ErrorInfo, attempt: int) -> str:
+    place = f" on worker {info.worker}" if info.worker else ""
+    place += f" of node {info.node}" if info.node else ""
+    times = f", attempt {attempt}" if attempt > 1 else ""
+    how = "was not run: an input failed" if info.kind == "input" else "failed"
+    return f"task {label} {how}{place}{times}"
+
+
+def _unpickled(data: bytes) -> BaseException | None:
+    """Return a pickled exception; None if there is none or it cannot be rebuilt here.
+
+    Unpickling runs code of the exception's class, which may raise anything; the text
+    fields say the same thing, so nothing is lost when it does.
+    """
+    if not data:
+        return None
+    try:
+        error = load(data)
+    except Exception:
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _stand_in(info: ErrorInfo) -> BaseException:
+    text = f"{info.type_name}: {info.message}"
+    if info.traceback:
+        text += f"\n\n{info.traceback}"
+    original = _known_type(info.type_name)
+    if original is None:
+        return RemoteError(text, info.type_name)
+    if issubclass(original, ZClusterError):
+        return original(text)
+    try:
+        both = type("RemoteError", (RemoteError, original), {"__module__": errors.__name__})
+        made: BaseException = both(text, info.type_name)
+    except TypeError:
+        # The layouts of the two, or what the original wants to be made of, do not fit.
+        return RemoteError(text, info.type_name)
+    return made
+
+
+def _known_type(name: str) -> type[Exception] | None:
+    """Return the exception class of that name if its module is loaded here."""
+    module, _, short = name.rpartition(".")
+    found: Any = getattr(sys.modules.get(module or "builtins"), short, None)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None

@@ -1,0 +1,1 @@
+"""The one door from lazy collections to a runner: compute, persist, visualize."""

@@ -1,0 +1,1 @@
+"""The scheduler's core: which task runs where, and what happens when something is lost."""

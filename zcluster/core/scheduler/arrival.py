@@ -1,0 +1,455 @@
+"""Submissions: from the arrays on the wire to rows.
+
+Rows are appended a layer part at a time. Tasks without inputs are appended and
+queued as one run, with no loop over them; tasks with inputs cost a loop over
+their edges, in which inputs are counted and consumers noted.
+
+A submission may come in several slices, and its first tasks run while later
+slices are on their way. Until the last slice is here, each row is held by one
+extra reference: a consumer may yet come.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED, Page
+from zcluster.core.scheduler.queues import base_rank
+from zcluster.core.scheduler.records import (
+    ClientRecord,
+    Failure,
+    FunctionRecord,
+    LayerRecord,
+    Submission,
+)
+from zcluster.core.scheduler.results import cancel, drop_ref, enqueue, fail, need, queue_ahead, relink
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+from zcluster.errors import ProtocolError
+from zcluster.graph.columns import Columns, read_part, row_width
+from zcluster.protocol.frames import span
+from zcluster.protocol.messages import ErrorInfo, Layer, LayerPart, Submit
+from zcluster.types import Frames
+
+__all__ = ["CALL_ALIAS", "CALL_VALUE", "complete", "submit"]
+
+#: Call forms (see `zcluster.protocol.calls`) that the scheduler must tell apart.
+CALL_VALUE = 3
+CALL_ALIAS = 4
+
+_WAITING, _READY, _ASSIGNED, _FINISHED = State.WAITING, State.READY, State.ASSIGNED, State.FINISHED
+
+
+def submit(s: SchedulerState, client: ClientRecord, message: Submit, frames: Frames) -> None:
+    """Take in one slice of a submission.
+
+    Raises
+    ------
+    ProtocolError
+        If the slice contradicts itself or an earlier one.
+    """
+    submission = client.submissions.get(message.submission)
+    if submission is None:
+        submission = _begin(s, client, message)
+    if message.first != submission.arrived or message.count < 0:
+        raise ProtocolError(
+            f"a slice of submission {message.submission} begins with task {message.first}, "
+            f"expected {submission.arrived}"
+        )
+    if client.next_task != submission.first + submission.arrived:
+        raise ProtocolError("slices of two submissions are mixed")
+    client.next_task += message.count
+    for digest, place in message.functions:
+        if digest not in s.functions:
+            s.functions[digest] = FunctionRecord(digest, bytes(span(frames, place)))
+    for layer in message.layers:
+        _begin_layer(s, submission, layer)
+    trouble: list[tuple[int, int]] = []
+    reader = _PartReader(s, client, submission, frames, message, trouble)
+    for part in message.parts:
+        reader.add(part)
+    if submission.arrived != message.first + message.count:
+        raise ProtocolError(
+            f"a slice of {message.count} tasks brought {submission.arrived - message.first}"
+        )
+    for task, source in trouble:
+        _inherit_trouble(s, task, source)
+    submission.complete = message.last
+    if message.last:
+        complete(s, submission)
+        del client.submissions[message.submission]
+
+
+def _begin(s: SchedulerState, client: ClientRecord, message: Submit) -> Submission:
+    s.generation += 1
+    submission = Submission(
+        number=message.submission,
+        base=s.generation,
+        first=client.next_task,
+        imports=message.imports,
+        outputs=message.outputs,
+        layers=[],
+    )
+    client.submissions[message.submission] = submission
+    revived: list[int] = []
+    for task in message.imports:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == State.RELEASED:
+            revived.append(task)
+    if revived:
+        again: set[int] = set()
+        need(s, revived, again)
+        relink(s, again)
+    return submission
+
+
+def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> None:
+    if layer.function and layer.function not in s.functions:
+        raise ProtocolError(f"layer {layer.name!r} uses a callable that was not sent")
+    if layer.keys is not None and len(layer.keys) != layer.count:
+        raise ProtocolError(f"layer {layer.name!r} has {len(layer.keys)} keys for {layer.count} tasks")
+    if any(not 0 <= number < len(submission.layers) for number in layer.whole):
+        raise ProtocolError(f"layer {layer.name!r} takes all of a layer that is not before it")
+    record = LayerRecord(
+        number=s.next_layer,
+        name=layer.name,
+        first=submission.first + layer.first,
+        count=layer.count,
+        call=layer.call,
+        function=layer.function,
+        base=base_rank(layer.priority, submission.base),
+        retries=layer.retries,
+        shape=layer.shape,
+        keys=layer.keys,
+        shared=layer.shared and layer.keys is not None,
+        slots=layer.slots,
+        whole=[submission.layers[number] for number in layer.whole],
+        whole_slots=layer.whole_slots,
+        workers=tuple(layer.workers) if not layer.allow_other_workers else (),
+        preferred=tuple(layer.workers),
+        priority=layer.priority,
+    )
+    s.next_layer += 1
+    s.layers[record.number] = record
+    submission.layers.append(record)
+    if record.function:
+        s.use_function(record.function)
+    if record.whole:
+        record.unfinished = record.count
+        for source in record.whole:
+            _watch(s, source, record)
+
+
+def _watch(s: SchedulerState, source: LayerRecord, watcher: LayerRecord) -> None:
+    """Have every task of a layer be an input of every task of another."""
+    count_anew = not source.watchers and not source.whole
+    source.watchers.append(watcher)
+    unfinished = 0
+    for task in range(source.first, source.first + source.count):
+        found = s.find(task)
+        if found is None:
+            raise ProtocolError(f"layer {source.name!r} is taken whole before all of it arrived")
+        page, row = found
+        page.refs[row] += 1
+        page.kin[row] += 1
+        unfinished += page.state[row] != _FINISHED
+    if count_anew:
+        source.unfinished = unfinished
+
+
+# ----------------------------------------------------------------------------- parts
+
+
+class _PartReader:
+    """Appends the rows of one slice; what is the same for all of them stands here."""
+
+    def __init__(
+        self,
+        s: SchedulerState,
+        client: ClientRecord,
+        submission: Submission,
+        frames: Frames,
+        message: Submit,
+        trouble: list[tuple[int, int]],
+    ) -> None:
+        self._s = s
+        self._client = client
+        self._submission = submission
+        self._frames = frames
+        self._end = message.first + message.count
+        self._hold = not message.last
+        #: (task, input) where the input failed, was cancelled or is not known.
+        self._trouble = trouble
+
+    def add(self, part: LayerPart) -> None:
+        """Append the rows of a part."""
+        submission = self._submission
+        if not 0 <= part.layer < len(submission.layers):
+            raise ProtocolError(f"a part names layer {part.layer} of {len(submission.layers)}")
+        layer = submission.layers[part.layer]
+        first = submission.first + part.first
+        if part.first != submission.arrived or first != layer.first + layer.arrived:
+            raise ProtocolError(
+                f"a part of layer {layer.name!r} begins at {part.first}, out of order"
+            )
+        if layer.arrived + part.count > layer.count:
+            raise ProtocolError(f"layer {layer.name!r} has more tasks than its {layer.count}")
+        columns = read_part(part, self._frames, end=self._end, imports=len(submission.imports))
+        submission.arrived += part.count
+        layer.arrived += part.count
+        if self._hold:
+            submission.held = submission.arrived
+        aliases = _known_keys(self._s, layer, first, part.count) if layer.shared else {}
+        task, end = first, first + part.count
+        while task < end:
+            stop = min(end, self._s.page_end(task))
+            self._add_rows(layer, columns, first, task, stop, aliases)
+            task = stop
+
+    def _add_rows(
+        self,
+        layer: LayerRecord,
+        columns: Columns,
+        part_first: int,
+        task: int,
+        stop: int,
+        aliases: dict[int, int],
+    ) -> None:
+        """Append the rows of tasks ``task`` to ``stop``, which lie in one page."""
+        page = self._s.page_for(task)
+        at, count = task - part_first, stop - task
+        first = self._submission.first
+        orders: Sequence[int] = range(task - first, stop - first)
+        if columns.orders is not None:
+            orders = columns.orders[at : at + count]
+        lengths: Sequence[int] | None = None
+        constants: bytes | memoryview = b""
+        if columns.offsets is not None:
+            offsets = columns.offsets[at : at + count + 1]
+            lengths = [offsets[k + 1] - offsets[k] for k in range(count)]
+            constants = columns.constants[offsets[0] : offsets[count]]
+        is_data = layer.call == CALL_VALUE and columns.offsets is None
+        row = len(page)
+        page.extend(layer, _WAITING, DATA if is_data else 0, orders, lengths, constants)
+        _want(self._submission, page, row, task, stop, self._hold)
+        if aliases:
+            _replace_aliases(self._s, self._submission, page, aliases, task, stop)
+        elif columns.arity == 0 and not layer.whole:
+            page.indptr.extend(array("I", [len(page.indices)]) * count)
+            if is_data:
+                for k in range(row, row + count):
+                    page.missing[k] = page.unplaced[k] = 1
+            else:
+                self._queue_run(layer, page, row, task, count, columns.orders is None)
+            return
+        for current in range(task, stop):
+            sources = self._sources(columns, current - part_first)
+            if current in aliases:
+                sources = [aliases[current]]
+            self._link(layer, page, current, sources)
+            if len(columns.selections):
+                self._select(layer, columns, page, current, current - part_first, len(sources))
+
+    def _queue_run(
+        self, layer: LayerRecord, page: Page, row: int, task: int, count: int, consecutive: bool
+    ) -> None:
+        """Queue tasks without inputs, as one entry where their ranks allow it."""
+        if consecutive and not layer.workers:
+            page.state[row : row + count] = bytes((_READY,)) * count
+            entry = (layer.base + page.order[row], task, count)
+            self._s.queues.push(self._client.index, entry)
+            return
+        for k in range(count):
+            enqueue(self._s, task + k, page, row + k)
+
+    def _sources(self, columns: Columns, at: int) -> list[int]:
+        """Return the inputs of a new row, as tasks."""
+        if columns.indptr is None:
+            low, high = at * columns.arity, (at + 1) * columns.arity
+        else:
+            low, high = columns.indptr[at], columns.indptr[at + 1]
+        base, own, imports = self._submission.first, self._end, self._submission.imports
+        return [
+            base + index if index < own else imports[index - own]
+            for index in columns.indices[low:high]
+        ]
+
+    def _link(self, layer: LayerRecord, page: Page, task: int, sources: list[int]) -> None:
+        """Count the inputs of a new row, and note it as a consumer of each."""
+        s = self._s
+        row = task - page.start
+        missing = unplaced = 0
+        known = True
+        for source_task in sources:
+            source = s.pages.get(source_task >> PAGE_BITS)
+            k = source_task - source.start if source is not None else -1
+            if source is None or k < 0 or not source.state[k]:
+                self._trouble.append((task, source_task))
+                known = False
+                continue
+            source.refs[k] += 1
+            source.kin[k] += 1
+            state = source.state[k]
+            if state == _FINISHED:
+                continue
+            missing += 1
+            if state > State.RELEASED:
+                self._trouble.append((task, source_task))
+            if state != _ASSIGNED:
+                unplaced += 1
+            if source.heir[k] < 0:
+                source.heir[k] = task
+            else:
+                source.more.setdefault(k, []).append(task)
+        if not known:
+            sources = [source_task for source_task in sources if s.find(source_task) is not None]
+            missing += 1
+        if layer.whole:
+            missing += sum(source_layer.unfinished > 0 for source_layer in layer.whole)
+            unplaced = missing
+        page.indices.extend(sources)
+        page.indptr.append(len(page.indices))
+        page.missing[row] = missing
+        page.unplaced[row] = unplaced
+        if missing == 0:
+            enqueue(s, task, page, row)
+        elif unplaced == 0:
+            _try_ahead(s, task, page, row)
+
+    def _select(
+        self, layer: LayerRecord, columns: Columns, page: Page, task: int, at: int, arity: int
+    ) -> None:
+        """Keep a row's selections; in a layer with a table all rows are as wide."""
+        width = row_width(layer.slots, layer.whole_slots, arity)
+        if columns.indptr is None:
+            low = at * width
+        else:
+            low = sum(
+                row_width(
+                    layer.slots, layer.whole_slots, columns.indptr[k + 1] - columns.indptr[k]
+                )
+                for k in range(at)
+            )
+        page.selections[task - page.start] = list(columns.selections[low : low + width])
+
+
+def _known_keys(s: SchedulerState, layer: LayerRecord, first: int, count: int) -> dict[int, int]:
+    """Register shared keys; return the tasks whose key is another task's already."""
+    assert layer.keys is not None
+    aliases: dict[int, int] = {}
+    keys = s.keys
+    for task in range(first, first + count):
+        key = layer.keys[task - layer.first]
+        known = keys.setdefault(key, task)
+        if known != task:
+            found = s.find(known)
+            if found is None or found[0].state[found[1]] in (State.FAILED, State.CANCELLED):
+                keys[key] = task
+            else:
+                aliases[task] = known
+    return aliases
+
+
+def _want(
+    submission: Submission, page: Page, row: int, task: int, stop: int, hold: bool
+) -> None:
+    shift = row - task
+    for start, count in submission.outputs:
+        low = max(task, submission.first + start)
+        high = min(stop, submission.first + start + count)
+        for k in range(low + shift, high + shift):
+            page.flags[k] |= WANTED
+            page.refs[k] += 1
+    if hold:
+        for k in range(row, row + stop - task):
+            page.refs[k] += 1
+
+
+def _replace_aliases(
+    s: SchedulerState,
+    submission: Submission,
+    page: Page,
+    aliases: dict[int, int],
+    task: int,
+    stop: int,
+) -> None:
+    """Make tasks whose key exists already into takers of that task's result."""
+    for alias in range(task, stop):
+        if alias not in aliases:
+            continue
+        row = alias - page.start
+        old = page.layer[row]
+        record = LayerRecord(
+            number=s.next_layer,
+            name=str(old.key(alias)),
+            first=alias,
+            count=1,
+            call=CALL_ALIAS,
+            function=b"",
+            base=base_rank(old.priority, submission.base),
+            retries=0,
+            shape=[],
+            keys=None,
+            shared=False,
+            slots=[],
+            whole=[],
+            whole_slots=[],
+            workers=(),
+            preferred=(),
+            priority=old.priority,
+            arrived=1,
+        )
+        s.next_layer += 1
+        s.layers[record.number] = record
+        page.layer[row] = record
+        old.forgotten += 1
+
+
+def _try_ahead(s: SchedulerState, task: int, page: Page, row: int) -> None:
+    for source_task in page.inputs(row):
+        source = s.pages[source_task >> PAGE_BITS]
+        k = source_task - source.start
+        if source.state[k] == _ASSIGNED:
+            queue_ahead(s, task, page, row, source.node[k])
+            return
+
+
+def _inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
+    """A new task has an input that failed, was cancelled or is not known."""
+    found = s.find(source)
+    if found is None:
+        reason = (
+            f"input {source} of {s.key(task)} is not known: its future was released before the "
+            "task was submitted; keep the future until then"
+        )
+        error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", source, 0, "", "")
+        fail(s, task, Failure(error, b""))
+    elif source in s.failures:
+        failure = s.failures[source]
+        error = failure.error
+        if error.kind != "input":
+            error = ErrorInfo(
+                "input",
+                error.type_name,
+                error.message,
+                error.traceback,
+                source,
+                error.attempt,
+                error.node,
+                error.worker,
+                error.exception,
+            )
+        fail(s, task, Failure(error, failure.exception))
+    else:
+        cancel(s, [task], "an input was cancelled")
+
+
+def complete(s: SchedulerState, submission: Submission) -> None:
+    """The last slice is here (or will never come): let go of the rows held for it."""
+    held = submission.held
+    submission.held = 0
+    for task in range(submission.first, submission.first + held):
+        found = s.find(task)
+        if found is not None:
+            drop_ref(s, task, *found)

@@ -1,0 +1,369 @@
+"""The scheduler, as a pure state machine: events in, effects out.
+
+Two rules of this file and all under it:
+
+1. No socket, no clock, no thread, no chance. Time comes in with each event; what
+   is to be said goes out as effects ``(peer, message, payload frames)``.
+2. Payloads are opaque. Nothing here, nor anything it imports, can unpickle.
+
+A driver calls the ``on_…`` methods for what happened, then `flush` once for all
+of it: that is when tasks are assigned and results are told, so that a burst of
+events leaves as a few large messages. The drivers are the server behind the
+ROUTER, the runner in the calling thread, and the tests.
+
+Where things are: the columns in `pages`; states and arrows in `states`; arriving
+graphs in `arrival`; reported results, failures and recomputing in `results`;
+members that come and go in `membership`; which node runs what in `placement`,
+and when in `dispatch`; what people ask in `questions`; what must hold in
+`invariants`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from zcluster.core.scheduler import arrival, membership, questions, results
+from zcluster.core.scheduler.dispatch import dispatch
+from zcluster.core.scheduler.pages import DELIVERED
+from zcluster.core.scheduler.records import (
+    ClientRecord,
+    Effect,
+    NodeRecord,
+    SchedulerSettings,
+)
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+from zcluster.errors import ProtocolError
+from zcluster.protocol.messages import (
+    Answer,
+    Ask,
+    Cancel,
+    Drop,
+    Environment,
+    Failed,
+    Finished,
+    Free,
+    Heartbeat,
+    Hello,
+    Lost,
+    Message,
+    Recalled,
+    Refused,
+    Release,
+    Resolved,
+    Scattered,
+    Sources,
+    Submit,
+    Unreachable,
+    Welcome,
+    Workers,
+)
+from zcluster.types import Buffer, Frames
+
+__all__ = ["SchedulerCore"]
+
+#: Rows forgotten in one flush, so that letting go of a million-task graph never
+#: keeps the scheduler from its messages.
+_FORGET = 4000
+
+
+class SchedulerCore:
+    """All tasks, all nodes, all clients.
+
+    Parameters
+    ----------
+    address : str
+        The scheduler's address, as it is told to peers.
+    package : str
+        The version of zcluster, told to peers.
+    settings : SchedulerSettings
+
+    Attributes
+    ----------
+    state : SchedulerState
+    """
+
+    def __init__(
+        self, address: str, package: str, settings: SchedulerSettings | None = None
+    ) -> None:
+        self.state = SchedulerState(settings or SchedulerSettings(), address)
+        self._package = package
+        self._members: dict[int, ClientRecord | NodeRecord] = {}
+        #: Source files and import paths of clients, for nodes that join later.
+        self._told_nodes: list[tuple[Message, Frames]] = []
+
+    # ----------------------------------------------------------------------- members
+
+    def on_hello(self, peer: int, hello: Hello, now: float) -> Welcome | Refused:
+        """A client or node wants to join."""
+        s = self.state
+        s.now = now
+        answer: Welcome | Refused
+        if hello.role == "client":
+            answer = membership.add_client(s, peer, hello, self._package)
+            if isinstance(answer, Welcome):
+                self._members[peer] = s.clients[answer.index]
+        else:
+            answer = membership.add_node(s, peer, hello, self._package)
+            if isinstance(answer, Welcome):
+                self._members[peer] = s.nodes[answer.index]
+                for message, frames in self._told_nodes:
+                    s.say(peer, message, frames)
+        return answer
+
+    def on_away(self, peer: int, now: float) -> None:
+        """A member cannot be reached."""
+        self.state.now = now
+        member = self._members.get(peer)
+        if member is not None:
+            membership.away(self.state, member)
+
+    def on_back(self, peer: int, now: float) -> None:
+        """A member that was away resumed its session."""
+        self.state.now = now
+        member = self._members.get(peer)
+        if member is not None:
+            membership.back(self.state, member)
+
+    def on_gone(self, peer: int, reason: str, now: float) -> None:
+        """A member left for good, or broke the protocol."""
+        s = self.state
+        s.now = now
+        member = self._members.pop(peer, None)
+        if isinstance(member, ClientRecord):
+            membership.remove_client(s, member)
+        elif isinstance(member, NodeRecord):
+            membership.remove_node(s, member, reason or "it said goodbye")
+        results.settle_unneeded(s)
+
+    def on_time(self, now: float) -> float | None:
+        """Time passed; return when to be told again, if anything is due then."""
+        self.state.now = now
+        soonest = membership.overdue(self.state)
+        results.settle_unneeded(self.state)
+        return soonest
+
+    # ---------------------------------------------------------------------- messages
+
+    def on_message(self, peer: int, message: Message, frames: Frames, now: float) -> None:
+        """A member said something.
+
+        Raises
+        ------
+        ProtocolError
+            If it may not say that, or what it says contradicts itself. The
+            state is as it was but for the parts already taken in.
+        """
+        s = self.state
+        s.now = now
+        s.events += 1
+        member = self._members.get(peer)
+        if isinstance(member, NodeRecord):
+            self._from_node(member, message, frames)
+        elif isinstance(member, ClientRecord):
+            self._from_client(member, message, frames)
+        results.settle_unneeded(s)
+
+    def _from_node(self, node: NodeRecord, message: Message, frames: Frames) -> None:
+        s = self.state
+        if isinstance(message, Finished):
+            if sum(length for length in message.lengths if length > 0) > _length(frames):
+                raise ProtocolError("a finished message promises more bytes than it brings")
+            results.finish_reported(s, node, message, frames[0] if frames else b"")
+        elif isinstance(message, Failed):
+            results.on_failed(s, node, message, bytes(frames[0]) if frames else b"")
+        elif isinstance(message, Recalled):
+            for task, attempt in zip(message.tasks, message.attempts, strict=True):
+                self._recalled(node, task, attempt)
+        elif isinstance(message, Heartbeat):
+            node.lag, node.store_used = message.lag, message.store_used
+            node.memory = message.memory
+        elif isinstance(message, Workers):
+            membership.set_workers(s, node, message.workers)
+        elif isinstance(message, Lost):
+            results.lose(s, {t for t in message.tasks if self._is_held_by(t, node.index)})
+        elif isinstance(message, Unreachable):
+            results.lose(s, {t for t in message.tasks if self._is_held_by(t, message.node)})
+        else:
+            raise ProtocolError(f"a node may not say {type(message).__name__}")
+
+    def _recalled(self, node: NodeRecord, task: int, attempt: int) -> None:
+        found = self.state.find(task)
+        if found is None:
+            return
+        page, row = found
+        if (
+            page.state[row] == State.ASSIGNED
+            and page.node[row] == node.index
+            and page.attempt[row] == attempt
+        ):
+            results.give_back(self.state, task, tell=False)
+
+    def _is_held_by(self, task: int, node: int) -> bool:
+        found = self.state.find(task)
+        if found is None or found[0].state[found[1]] != State.FINISHED:
+            return False
+        page, row = found
+        others = self.state.replicas.get(task)
+        if others:
+            others.discard(node)
+            if page.node[row] == node and others:
+                page.node[row] = others.pop()
+            return page.node[row] == node
+        return page.node[row] == node or page.node[row] not in self.state.nodes
+
+    def _from_client(self, client: ClientRecord, message: Message, frames: Frames) -> None:
+        s = self.state
+        if isinstance(message, Submit):
+            arrival.submit(s, client, message, frames)
+            s.journal.note(
+                s.now, "submitted", client.name, range(message.first, message.first + message.count)
+            )
+        elif isinstance(message, Release):
+            for task in message.tasks:
+                results.drop_want(s, client, task)
+        elif isinstance(message, Cancel):
+            results.cancel(s, message.tasks, message.reason)
+        elif isinstance(message, Scattered):
+            self._scattered(client, message)
+        elif isinstance(message, Unreachable):
+            self._not_found(client, message)
+        elif isinstance(message, Ask):
+            self._answer(client, message)
+        elif isinstance(message, Sources | Environment):
+            self._told_nodes.append((message, frames))
+            for node in s.nodes.values():
+                s.say(node.peer, message, frames)
+        elif not isinstance(message, Heartbeat):
+            raise ProtocolError(f"a client may not say {type(message).__name__}")
+
+    def _scattered(self, client: ClientRecord, message: Scattered) -> None:
+        s = self.state
+        for task, node, size in zip(message.tasks, message.nodes, message.sizes, strict=True):
+            found = s.find(task)
+            if found is None or found[0].state[found[1]] != State.WAITING:
+                s.free(task, [node])
+                continue
+            page, row = found
+            page.node[row], page.size[row] = node, size
+            page.missing[row] = page.unplaced[row] = 0
+            for heir in page.heirs(row):
+                other = s.find(heir)
+                if other is not None:
+                    other[0].unplaced[other[1]] -= 1
+            client.resolved.append((task, None))
+            results.finish_row(s, task, page, row)
+            if node not in s.nodes:
+                results.lose(s, {task})
+
+    def _not_found(self, client: ClientRecord, message: Unreachable) -> None:
+        """A client could not fetch results: make them again, or say where they are."""
+        s = self.state
+        results.lose(s, {t for t in message.tasks if self._is_held_by(t, message.node)})
+        for task in message.tasks:
+            found = s.find(task)
+            if found is None:
+                continue
+            page, row = found
+            if page.state[row] == State.FINISHED:
+                client.resolved.append((task, None))
+            elif page.state[row] == State.RELEASED and page.refs[row]:
+                again: set[int] = set()
+                results.need(s, [task], again)
+                results.relink(s, again)
+
+    def _answer(self, client: ClientRecord, ask: Ask) -> None:
+        try:
+            value = questions.answer(self.state, client, ask)
+            reply = Answer(ask.request, msgspec.Raw(msgspec.msgpack.encode(value)))
+        except KeyError:
+            reply = Answer(
+                ask.request, msgspec.Raw(b"\xc0"), f"question {ask.question!r} is not known here"
+            )
+        self.state.say(client.peer, reply)
+
+    # ------------------------------------------------------------------------- effects
+
+    def flush(self, now: float) -> Iterator[Effect]:
+        """Assign what can be assigned, and yield all that is to be said.
+
+        Effects are yielded as they are made, so that a node starts on the first
+        batch while the next is put together.
+        """
+        s = self.state
+        s.now = now
+        for client in s.clients.values():
+            if client.resolved:
+                yield from self._resolved(client)
+        yield from self._housekeeping()
+        yield from dispatch(s)
+        if s.dying:
+            results.forget_some(s, _FORGET)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a flush would have nothing left to do."""
+        return not self.state.dying
+
+    def take_fenced(self) -> list[tuple[int, str]]:
+        """Return the peers whose sessions must end, and why."""
+        fenced, self.state.fenced = self.state.fenced, []
+        for peer, _ in fenced:
+            self._members.pop(peer, None)
+        return fenced
+
+    def _housekeeping(self) -> Iterator[Effect]:
+        s = self.state
+        out, s.out = s.out, []
+        yield from out
+        if s.drops:
+            drops, s.drops = s.drops, {}
+            for index, tasks in drops.items():
+                if index in s.nodes:
+                    yield s.nodes[index].peer, Drop(tasks), ()
+        if s.frees or s.forgotten_layers or s.forgotten_functions:
+            frees, layers, functions = s.frees, s.forgotten_layers, s.forgotten_functions
+            s.frees, s.forgotten_layers, s.forgotten_functions = {}, {}, {}
+            for index in {*frees, *layers, *functions}:
+                if index in s.nodes:
+                    message = Free(
+                        frees.get(index, []), layers.get(index, []), functions.get(index, [])
+                    )
+                    yield s.nodes[index].peer, message, ()
+
+    def _resolved(self, client: ClientRecord) -> Iterator[Effect]:
+        """Tell a client of results: the bytes within its credit, else the place."""
+        s = self.state
+        pending, client.resolved = client.resolved, []
+        credit = s.settings.client_credit - client.in_flight
+        tasks: list[int] = []
+        lengths: list[int] = []
+        sizes: list[int] = []
+        holders: list[int] = []
+        blobs: list[Buffer] = []
+        for task, blob in pending:
+            if blob is None or len(blob) > credit:
+                found = s.find(task)
+                if found is None:
+                    continue
+                page, row = found
+                at = s.holders(task, page, row)
+                page.flags[row] &= ~DELIVERED & 0xFF
+                lengths.append(-1)
+                sizes.append(page.size[row])
+                holders.append(at[0] if at else -1)
+            else:
+                credit -= len(blob)
+                lengths.append(len(blob))
+                sizes.append(len(blob))
+                holders.append(-1)
+                blobs.append(blob)
+            tasks.append(task)
+        if tasks:
+            yield client.peer, Resolved(tasks, lengths, sizes, holders), [b"".join(blobs)]
+
+
+def _length(frames: Frames) -> int:
+    return len(frames[0]) if frames else 0

@@ -1,0 +1,164 @@
+"""Giving tasks to nodes.
+
+A node is sent work by time, not by count: a window of a few tens of milliseconds
+for each slot, in durations learned by callable. A callable never seen counts as
+a whole window, so that each slot gets one such task and idle slots never wait
+beside a queue. Tasks sent ahead of their inputs count in the same budget.
+
+Each round takes the node with the most room and the task whose turn it is. Tasks
+without inputs go in runs; others where placement says.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from zcluster.core.scheduler import placement
+from zcluster.core.scheduler.assignments import AssignBatch
+from zcluster.core.scheduler.pages import PAGE_BITS, Page
+from zcluster.core.scheduler.records import Effect, NodeRecord
+from zcluster.core.scheduler.results import note_assigned
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+
+__all__ = ["dispatch"]
+
+#: The longest run of root tasks given to one node at a time.
+_RUN = 256
+_AHEAD, _READY = State.AHEAD, State.READY
+
+
+def dispatch(s: SchedulerState) -> Iterator[Effect]:
+    """Assign what can be assigned now; yield the messages as batches fill."""
+    nodes = [node for node in s.nodes.values() if node.is_accepting]
+    if not nodes:
+        return
+    batches: dict[int, AssignBatch] = {}
+    for node in nodes:
+        node.room = _room(s, node)
+    if s.queues.restricted:
+        yield from _dispatch_restricted(s, batches)
+    # (-room, index): the node with most room first.
+    order = [(-node.room, node.index) for node in nodes if node.room > 0]
+    heapq.heapify(order)
+    while order:
+        node = s.nodes[order[0][1]]
+        batch = batches.get(node.index)
+        if batch is None:
+            batch = batches[node.index] = AssignBatch(s, node)
+        given = _give_next(s, node, batch, batches, len(order))
+        if given and node.room > 0:
+            heapq.heapreplace(order, (-node.room, node.index))
+        else:
+            heapq.heappop(order)
+        if len(batch) >= s.settings.batch:
+            yield batch.take()
+    for batch in batches.values():
+        if len(batch):
+            yield batch.take()
+
+
+def _room(s: SchedulerState, node: NodeRecord) -> float:
+    """Return the seconds of work a node may still be sent."""
+    window = s.settings.window
+    load = sum(count * s.cost(function) for function, count in node.assigned.items())
+    return node.slots * window - load
+
+
+def _give_next(
+    s: SchedulerState,
+    node: NodeRecord,
+    batch: AssignBatch,
+    batches: dict[int, AssignBatch],
+    open_nodes: int,
+) -> bool:
+    """Assign the next task, or run of tasks, a node should have; False if none."""
+    ahead = node.ahead
+    while ahead and not _is_in_state(s, ahead[0][1], _AHEAD):
+        heapq.heappop(ahead)
+    top = s.queues.peek()
+    if ahead and (top is None or ahead[0][0] < top[0]):
+        task = heapq.heappop(ahead)[1]
+        page = s.pages[task >> PAGE_BITS]
+        _assign(s, node, batch, task, page, task - page.start, -1)
+        return True
+    if top is None:
+        return False
+    page_or_none = s.pages.get(top[1] >> PAGE_BITS)
+    if top[2] == 1:
+        s.queues.take(1)
+        if page_or_none is None or page_or_none.state[top[1] - page_or_none.start] != _READY:
+            return True
+        page, row = page_or_none, top[1] - page_or_none.start
+        target, worker = placement.choose(s, node, page, row)
+        if target is not node:
+            batch = batches.setdefault(target.index, AssignBatch(s, target))
+        _assign(s, target, batch, top[1], page, row, worker)
+        s.queues.next_turn()
+        return True
+    share = -(-top[2] // open_nodes)
+    cost = _cost_of(s, top[1])
+    most = max(1, min(_RUN, share, int(node.room / cost)))
+    _, task, count = s.queues.take(most)
+    for current in range(task, task + count):
+        page_or_none = s.pages.get(current >> PAGE_BITS)
+        if page_or_none is not None and page_or_none.state[current - page_or_none.start] == _READY:
+            _assign(s, node, batch, current, page_or_none, current - page_or_none.start, -1)
+    s.queues.next_turn()
+    return True
+
+
+def _is_in_state(s: SchedulerState, task: int, state: State) -> bool:
+    page = s.pages.get(task >> PAGE_BITS)
+    return page is not None and page.state[task - page.start] == state
+
+
+def _cost_of(s: SchedulerState, task: int) -> float:
+    found = s.find(task)
+    return s.settings.window if found is None else s.cost(found[0].layer[found[1]].function)
+
+
+def _assign(
+    s: SchedulerState,
+    node: NodeRecord,
+    batch: AssignBatch,
+    task: int,
+    page: Page,
+    row: int,
+    worker: int,
+) -> None:
+    function = page.layer[row].function
+    assigned = node.assigned
+    assigned[function] = assigned.get(function, 0) + 1
+    node.room -= s.cost(function)
+    note_assigned(s, task, page, row, node.index)
+    batch.add(task, page, row, worker)
+
+
+def _dispatch_restricted(s: SchedulerState, batches: dict[int, AssignBatch]) -> Iterator[Effect]:
+    """Assign tasks that only some workers may run."""
+    for names, heap in list(s.queues.restricted.items()):
+        places = placement.resolve(s, names)
+        while heap:
+            task = heap[0][1]
+            if not _is_in_state(s, task, _READY):
+                heapq.heappop(heap)
+                continue
+            open_places = [place for place in places if place[0].room > 0]
+            if not open_places:
+                break
+            heapq.heappop(heap)
+            node, worker = max(open_places, key=lambda place: place[0].room)
+            # Take turns between the workers that may run it.
+            places.remove((node, worker))
+            places.append((node, worker))
+            batch = batches.get(node.index)
+            if batch is None:
+                batch = batches[node.index] = AssignBatch(s, node)
+            page = s.pages[task >> PAGE_BITS]
+            _assign(s, node, batch, task, page, task - page.start, worker)
+            if len(batch) >= s.settings.batch:
+                yield batch.take()
+        if not heap:
+            del s.queues.restricted[names]

@@ -1,0 +1,208 @@
+"""Who is here: clients and nodes that join, go quiet, come back, or die.
+
+What happens when a worker dies is in `results.on_failed` (its tasks come back as
+``killed``). What happens when a node dies is here:
+
+1. it cannot be reached: **suspect**. Nothing new goes there, and the tasks it has
+   are queued again at once; if it comes back, whatever finishes first counts.
+2. it stays away for ten seconds, says goodbye, or a new incarnation with its name
+   joins: **dead**. It is fenced (its session is over, what it says later is not
+   heard), and results it alone held are recomputed if they are needed.
+"""
+
+from __future__ import annotations
+
+from zcluster.core.scheduler.arrival import complete
+from zcluster.core.scheduler.pages import WANTED
+from zcluster.core.scheduler.records import ClientRecord, Failure, NodeRecord
+from zcluster.core.scheduler.results import drop_want, fail, give_back, lose
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import ErrorInfo, Hello, NodeInfo, Nodes, Refused, Welcome, WorkerInfo
+from zcluster.types import first_task
+
+__all__ = [
+    "add_client",
+    "add_node",
+    "away",
+    "back",
+    "overdue",
+    "remove_client",
+    "remove_node",
+    "set_workers",
+]
+
+
+def add_client(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcome:
+    """Admit a client."""
+    index = s.next_client
+    s.next_client += 1
+    s.clients[index] = ClientRecord(index, peer, hello.name, first_task(index))
+    s.journal.note(s.now, "client joined", hello.name, ())
+    nodes = [node.info for node in s.nodes.values()]
+    return Welcome(index, b"", False, 0, s.address, package, {}, nodes)
+
+
+def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcome | Refused:
+    """Admit a node's incarnation; an older one of the same name is fenced."""
+    info = hello.node
+    if info is None:
+        return Refused("a node's hello must describe the node")
+    for other in list(s.nodes.values()):
+        if other.info.name != info.name:
+            continue
+        if other.away_since is None and other.info.host != info.host:
+            return Refused(
+                f"a node named {info.name!r} is already here, on {other.info.host}; "
+                "give each node its own --name"
+            )
+        remove_node(s, other, "a new incarnation took its place")
+    index = s.next_node
+    s.next_node += 1
+    info = NodeInfo(
+        index, info.name, info.host, info.pid, info.data, info.door, info.store_limit, info.workers
+    )
+    s.nodes[index] = NodeRecord(index, peer, info, _slots(info.workers))
+    s.journal.note(s.now, "node joined", info.name, ())
+    _tell_clients(s, Nodes([info], []))
+    others = [node.info for node in s.nodes.values() if node.index != index]
+    for node in s.nodes.values():
+        if node.index != index:
+            s.say(node.peer, Nodes([info], []))
+    return Welcome(index, b"", False, 0, s.address, package, {}, others)
+
+
+def set_workers(s: SchedulerState, node: NodeRecord, workers: list[WorkerInfo]) -> None:
+    """Take note of a node's workers as they are now."""
+    old = node.info
+    node.info = NodeInfo(
+        old.index, old.name, old.host, old.pid, old.data, old.door, old.store_limit, workers
+    )
+    node.slots = _slots(workers)
+    _tell_clients(s, Nodes([node.info], []))
+
+
+def _slots(workers: list[WorkerInfo]) -> int:
+    return sum(worker.slots for worker in workers)
+
+
+def _tell_clients(s: SchedulerState, message: Nodes) -> None:
+    for client in s.clients.values():
+        s.say(client.peer, message)
+
+
+# -------------------------------------------------------------------------- absence
+
+
+def away(s: SchedulerState, member: ClientRecord | NodeRecord) -> None:
+    """A member cannot be reached for now."""
+    member.away_since = s.now
+    if isinstance(member, NodeRecord):
+        s.journal.note(s.now, "node away", member.info.name, ())
+        _requeue(s, member)
+
+
+def back(s: SchedulerState, member: ClientRecord | NodeRecord) -> None:
+    """A member is back, with nothing lost."""
+    member.away_since = None
+
+
+def overdue(s: SchedulerState) -> float | None:
+    """Remove members that were away too long; return when to look again."""
+    soonest: float | None = None
+    for node in list(s.nodes.values()):
+        if node.away_since is not None:
+            deadline = node.away_since + s.settings.dead_after
+            if deadline <= s.now:
+                remove_node(s, node, "it could not be reached")
+            elif soonest is None or deadline < soonest:
+                soonest = deadline
+    for client in list(s.clients.values()):
+        if client.away_since is not None:
+            deadline = client.away_since + s.settings.client_grace
+            if deadline <= s.now:
+                remove_client(s, client)
+            elif soonest is None or deadline < soonest:
+                soonest = deadline
+    return soonest
+
+
+# -------------------------------------------------------------------------- removal
+
+
+def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
+    """Fence a node: give its tasks to others, make again what it alone held."""
+    if s.nodes.get(node.index) is not node:
+        return
+    _requeue(s, node)
+    del s.nodes[node.index]
+    s.fenced.append((node.peer, reason))
+    for table in (s.frees, s.drops, s.forgotten_layers, s.forgotten_functions):
+        table.pop(node.index, None)
+    for layer in s.layers.values():
+        layer.nodes.discard(node.index)
+    for function in s.functions.values():
+        function.nodes.discard(node.index)
+    lost: set[int] = set()
+    for task, page, row in s.rows():
+        if page.state[row] != State.FINISHED:
+            continue
+        others = s.replicas.get(task)
+        if others is not None:
+            others.discard(node.index)
+        if page.node[row] == node.index:
+            if others:
+                page.node[row] = others.pop()
+            elif page.refs[row]:
+                lost.add(task)
+        if others is not None and not others:
+            del s.replicas[task]
+    s.journal.note(s.now, f"node gone: {reason}", node.info.name, ())
+    lose(s, lost)
+    message = Nodes([], [node.index])
+    _tell_clients(s, message)
+    for other in s.nodes.values():
+        s.say(other.peer, message)
+
+
+def _requeue(s: SchedulerState, node: NodeRecord) -> None:
+    """Queue the tasks assigned to a node again; it may still finish them first."""
+    index = node.index
+    for page in list(s.pages.values()):
+        if index not in page.node:
+            continue
+        for row, at in enumerate(page.node):
+            if at == index and page.state[row] == State.ASSIGNED:
+                give_back(s, page.start + row, tell=False)
+    for _, task in node.ahead:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == State.AHEAD:
+            found[0].state[found[1]] = State.WAITING
+    node.ahead.clear()
+    node.assigned.clear()
+
+
+def remove_client(s: SchedulerState, client: ClientRecord) -> None:
+    """Release all that a client wanted; what only it wanted is cancelled."""
+    if s.clients.pop(client.index, None) is None:
+        return
+    s.fenced.append((client.peer, "the client was away for too long"))
+    s.journal.note(s.now, "client gone", client.name, ())
+    for submission in client.submissions.values():
+        complete(s, submission)
+    for page in [page for number, page in s.pages.items() if number << 9 >> 40 == client.index]:
+        for row in range(len(page.state)):
+            if page.state[row] and page.flags[row] & WANTED:
+                drop_want(s, client, page.start + row)
+    for task in [task for task, clients in s.wants.items() if client.index in clients]:
+        drop_want(s, client, task)
+    _fail_orphaned_data(s, client)
+
+
+def _fail_orphaned_data(s: SchedulerState, client: ClientRecord) -> None:
+    """Data that was lost, and that the client would have put again, is gone."""
+    for task, page, row in s.rows():
+        if task >> 40 == client.index and page.flags[row] & 4 and page.state[row] == State.WAITING:
+            reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
+            error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
+            fail(s, task, Failure(error, b""))

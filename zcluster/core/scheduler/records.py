@@ -1,0 +1,208 @@
+"""What the scheduler knows of clients, nodes, layers and callables."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from zcluster.protocol.messages import ErrorInfo, Message, NodeInfo, Slot
+from zcluster.types import Frames
+
+__all__ = [
+    "ClientRecord",
+    "Effect",
+    "Failure",
+    "FunctionRecord",
+    "Journal",
+    "LayerRecord",
+    "NodeRecord",
+    "SchedulerSettings",
+    "Submission",
+]
+
+#: (peer, message, payload frames): say this to that peer.
+Effect = tuple[int, Message, Frames]
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """What the core is told once; all times in seconds.
+
+    Attributes
+    ----------
+    window : float
+        Work sent ahead to a node, for each of its slots.
+    least_cost : float
+        What a task is taken to cost at least: its way there and back.
+    dead_after : float
+        A node that cannot be reached for so long is fenced.
+    client_grace : float
+        A client that cannot be reached for so long is released.
+    kills : int
+        Workers a task may take down before it fails.
+    inline_bytes : int
+        Small results kept for consumers on other nodes, in bytes.
+    client_credit : int
+        Bytes pushed to a client before it acknowledges; past that, results
+        are announced only.
+    batch : int
+        The most tasks of one assign message.
+    """
+
+    window: float = 0.04
+    least_cost: float = 10e-6
+    dead_after: float = 10.0
+    client_grace: float = 10.0
+    kills: int = 3
+    inline_bytes: int = 64 << 20
+    client_credit: int = 64 << 20
+    batch: int = 512
+    journal: int = 20_000
+
+
+@dataclass(slots=True)
+class FunctionRecord:
+    """A callable's bytes, who uses it and who has it."""
+
+    digest: bytes
+    data: bytes
+    layers: int = 0
+    nodes: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class LayerRecord:
+    """A layer, while any of its rows lives.
+
+    ``arrived`` and ``forgotten`` count rows; ``unfinished`` counts only where
+    other layers take all of this one (``watchers``).
+    """
+
+    number: int
+    name: str
+    first: int
+    count: int
+    call: int
+    function: bytes
+    base: int
+    retries: int
+    shape: list[int]
+    keys: list[str] | None
+    shared: bool
+    slots: list[Slot]
+    whole: list[LayerRecord]
+    whole_slots: list[Slot]
+    #: Only these may run it; ``preferred`` should.
+    workers: tuple[str, ...]
+    preferred: tuple[str, ...]
+    priority: int
+    arrived: int = 0
+    forgotten: int = 0
+    unfinished: int = 0
+    watchers: list[LayerRecord] = field(default_factory=list)
+    nodes: set[int] = field(default_factory=set)
+
+    def key(self, task: int) -> str | tuple[str | int, ...]:
+        """Return the key of one of the layer's tasks."""
+        position = task - self.first
+        if self.keys is not None:
+            return self.keys[position]
+        if not self.shape:
+            return self.name
+        indices: list[int] = []
+        for length in reversed(self.shape):
+            position, index = divmod(position, length)
+            indices.append(index)
+        return (self.name, *reversed(indices))
+
+
+@dataclass(slots=True)
+class Submission:
+    """A submission while its slices arrive, and for its progress after."""
+
+    number: int
+    base: int
+    first: int
+    imports: list[int]
+    outputs: list[tuple[int, int]]
+    layers: list[LayerRecord]
+    arrived: int = 0
+    #: Rows held by one reference each until the last slice is here.
+    held: int = 0
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class ClientRecord:
+    """A client's session."""
+
+    index: int
+    peer: int
+    name: str
+    next_task: int
+    away_since: float | None = None
+    submissions: dict[int, Submission] = field(default_factory=dict)
+    #: Results to be said at the next flush: (task, bytes or None).
+    resolved: list[tuple[int, bytes | memoryview | None]] = field(default_factory=list)
+    #: Bytes sent and not acknowledged; the driver keeps it up to date.
+    in_flight: int = 0
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """A node's incarnation. ``assigned`` counts tasks by callable."""
+
+    index: int
+    peer: int
+    info: NodeInfo
+    slots: int
+    away_since: float | None = None
+    assigned: dict[bytes, int] = field(default_factory=dict)
+    ahead: list[tuple[int, int]] = field(default_factory=list)
+    functions: set[bytes] = field(default_factory=set)
+    layers: set[int] = field(default_factory=set)
+    room: float = 0.0
+    memory: list[int] = field(default_factory=list)
+    store_used: int = 0
+    lag: float = 0.0
+    recalling: set[int] = field(default_factory=set)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether new tasks may go there."""
+        return self.away_since is None and self.slots > 0
+
+    def count_assigned(self, function: bytes, change: int) -> None:
+        """Note that tasks came or went."""
+        count = self.assigned.get(function, 0) + change
+        if count > 0:
+            self.assigned[function] = count
+        else:
+            self.assigned.pop(function, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed, as it is told to clients."""
+
+    error: ErrorInfo
+    exception: bytes
+
+
+class Journal:
+    """The last things that happened, by batch; a task's story is read from it."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, length: int) -> None:
+        self._entries: deque[tuple[float, str, str, Iterable[int]]] = deque(maxlen=length)
+
+    def note(self, now: float, word: str, where: str, tasks: Iterable[int]) -> None:
+        """Note that something happened to some tasks (a list or range, kept as is)."""
+        self._entries.append((now, word, where, tasks))
+
+    def story(self, task: int) -> list[tuple[float, str, str]]:
+        """Return (time, what, where) of all that is remembered of a task."""
+        return [(when, word, where) for when, word, where, tasks in self._entries if task in tasks]
+
+

@@ -1,0 +1,256 @@
+"""All the scheduler knows, and the few operations everything else is made of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+
+from zcluster.core.scheduler.pages import PAGE_BITS, PAGE_SIZE, Page
+from zcluster.core.scheduler.queues import ReadyQueues
+from zcluster.core.scheduler.records import (
+    ClientRecord,
+    Effect,
+    Failure,
+    FunctionRecord,
+    Journal,
+    LayerRecord,
+    NodeRecord,
+    SchedulerSettings,
+)
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import Message
+from zcluster.types import Frames
+
+__all__ = ["SchedulerState"]
+
+#: Callables without a layer that are kept, in case they come again.
+_SPARE_FUNCTIONS = 256
+
+
+class SchedulerState:
+    """The scheduler's tables.
+
+    Attributes
+    ----------
+    pages : dict of int to Page
+        By ``task >> PAGE_BITS``.
+    keys : dict of str to int
+        Keys that clients share; each names a row that is not forgotten.
+    failures : dict of int to Failure
+        All and only tasks in state FAILED.
+    wants : dict of int to set of int
+        Clients other than the one that numbered a task that want it.
+    replicas : dict of int to set of int
+        Nodes that hold a result besides the row's ``node``.
+    inline : OrderedDict of int to bytes
+        Small results kept for consumers elsewhere, oldest first.
+    kills : dict of int to int
+        Workers an unfinished task has taken down.
+    tries : dict of int to int
+        Attempts of an unfinished task that raised.
+    durations : dict of bytes to float
+        Seconds a callable takes, learned.
+    out : list of Effect
+        What is to be said before the next assignments.
+    dying : deque of int
+        Rows without consumers, to be forgotten a few at a time.
+    fenced : list of (int, str)
+        Peers whose sessions must end, and why.
+    unneeded : list of int
+        Unfinished tasks whose last need went, to be cancelled after the event.
+    """
+
+    def __init__(self, settings: SchedulerSettings, address: str) -> None:
+        self.settings = settings
+        self.address = address
+        self.pages: dict[int, Page] = {}
+        self.clients: dict[int, ClientRecord] = {}
+        self.nodes: dict[int, NodeRecord] = {}
+        self.layers: dict[int, LayerRecord] = {}
+        self.functions: dict[bytes, FunctionRecord] = {}
+        self.spare_functions: OrderedDict[bytes, None] = OrderedDict()
+        self.keys: dict[str, int] = {}
+        self.failures: dict[int, Failure] = {}
+        self.wants: dict[int, set[int]] = {}
+        self.replicas: dict[int, set[int]] = {}
+        self.inline: OrderedDict[int, bytes] = OrderedDict()
+        self.inline_bytes = 0
+        self.kills: dict[int, int] = {}
+        self.tries: dict[int, int] = {}
+        self.durations: dict[bytes, float] = {}
+        self.queues = ReadyQueues()
+        self.out: list[Effect] = []
+        self.frees: dict[int, list[int]] = {}
+        self.drops: dict[int, list[int]] = {}
+        self.forgotten_layers: dict[int, list[int]] = {}
+        self.forgotten_functions: dict[int, list[bytes]] = {}
+        self.dying: deque[int] = deque()
+        self.unneeded: list[int] = []
+        self.fenced: list[tuple[int, str]] = []
+        self.journal = Journal(settings.journal)
+        self.generation = 0
+        self.next_layer = 1
+        self.next_client = 1
+        self.next_node = 0
+        self.events = 0
+        self.finished_tasks = 0
+        self.refused_messages = 0
+        self.now = 0.0
+
+    # ------------------------------------------------------------------------ rows
+
+    def find(self, task: int) -> tuple[Page, int] | None:
+        """Return the page and row of a task, or None if it is forgotten."""
+        page = self.pages.get(task >> PAGE_BITS)
+        if page is None:
+            return None
+        row = task - page.start
+        if row < 0 or row >= len(page.state) or not page.state[row]:
+            return None
+        return page, row
+
+    def page_for(self, task: int) -> Page:
+        """Return the page to which a new row for ``task`` is appended."""
+        number = task >> PAGE_BITS
+        page = self.pages.get(number)
+        if page is None:
+            page = self.pages[number] = Page(task)
+        return page
+
+    @staticmethod
+    def page_end(task: int) -> int:
+        """Return the first task past the page of a task."""
+        return ((task >> PAGE_BITS) << PAGE_BITS) + PAGE_SIZE
+
+    def rows(self) -> Iterator[tuple[int, Page, int]]:
+        """Yield (task, page, row) of all rows that are not forgotten."""
+        for page in list(self.pages.values()):
+            for row, state in enumerate(page.state):
+                if state:
+                    yield page.start + row, page, row
+
+    def key(self, task: int) -> str:
+        """Return a task's key as text, for messages to people."""
+        found = self.find(task)
+        if found is None:
+            return f"task {task}"
+        return str(found[0].layer[found[1]].key(task))
+
+    # --------------------------------------------------------------------- clients
+
+    def client_of(self, task: int) -> ClientRecord | None:
+        """Return the client that numbered a task, if it is still here."""
+        return self.clients.get(task >> 40)
+
+    def wanters(self, task: int, page: Page, row: int) -> list[ClientRecord]:
+        """Return the clients that want a task."""
+        found: list[ClientRecord] = []
+        if page.flags[row] & 1:
+            owner = self.clients.get(task >> 40)
+            if owner is not None:
+                found.append(owner)
+        for index in self.wants.get(task, ()):
+            client = self.clients.get(index)
+            if client is not None:
+                found.append(client)
+        return found
+
+    # --------------------------------------------------------------------- effects
+
+    def say(self, peer: int, message: Message, frames: Frames = ()) -> None:
+        """Say something to a peer at the next flush, before assignments."""
+        self.out.append((peer, message, frames))
+
+    def free(self, task: int, nodes: Iterable[int]) -> None:
+        """Have nodes let go of a result."""
+        for node in nodes:
+            self.frees.setdefault(node, []).append(task)
+
+    def drop(self, task: int, node: int) -> None:
+        """Have a node forget an assigned task."""
+        self.drops.setdefault(node, []).append(task)
+
+    # --------------------------------------------------------------------- results
+
+    def holders(self, task: int, page: Page, row: int) -> list[int]:
+        """Return the nodes that hold a finished task's result."""
+        node = page.node[row]
+        found = [node] if node in self.nodes else []
+        found.extend(self.replicas.get(task, ()))
+        return found
+
+    def keep_inline(self, task: int, blob: bytes) -> None:
+        """Keep a small result for consumers on other nodes, within bounds."""
+        if task in self.inline:
+            return
+        self.inline[task] = blob
+        self.inline_bytes += len(blob)
+        while self.inline_bytes > self.settings.inline_bytes:
+            _, oldest = self.inline.popitem(last=False)
+            self.inline_bytes -= len(oldest)
+
+    def forget_inline(self, task: int) -> None:
+        """Drop the kept bytes of a small result, if any."""
+        blob = self.inline.pop(task, None)
+        if blob is not None:
+            self.inline_bytes -= len(blob)
+
+    # ----------------------------------------------------------------- time learned
+
+    def cost(self, function: bytes) -> float:
+        """Return the seconds a task of this callable is expected to hold a slot."""
+        learned = self.durations.get(function)
+        if learned is None:
+            return self.settings.window
+        return max(learned, self.settings.least_cost)
+
+    def learn(self, function: bytes, runs: int, seconds: float) -> None:
+        """Take note of how long runs of a callable took together."""
+        if runs <= 0:
+            return
+        mean = seconds / runs
+        old = self.durations.get(function)
+        if old is None:
+            self.durations[function] = mean
+        else:
+            # The more runs a report covers, the more it counts.
+            weight = min(0.9, 0.2 + runs / 100)
+            self.durations[function] = old + (mean - old) * weight
+
+    # -------------------------------------------------------------------- callables
+
+    def use_function(self, digest: bytes) -> None:
+        """Note that a layer uses a callable."""
+        self.functions[digest].layers += 1
+        self.spare_functions.pop(digest, None)
+
+    def release_function(self, digest: bytes) -> None:
+        """Note that a layer is gone; callables long unused are forgotten everywhere."""
+        record = self.functions.get(digest)
+        if record is None:
+            return
+        record.layers -= 1
+        if record.layers > 0:
+            return
+        self.spare_functions[digest] = None
+        while len(self.spare_functions) > _SPARE_FUNCTIONS:
+            old, _ = self.spare_functions.popitem(last=False)
+            self._forget_function(old)
+
+    def _forget_function(self, digest: bytes) -> None:
+        record = self.functions.pop(digest)
+        self.durations.pop(digest, None)
+        for index in record.nodes:
+            node = self.nodes.get(index)
+            if node is not None:
+                node.functions.discard(digest)
+                self.forgotten_functions.setdefault(index, []).append(digest)
+
+    def states(self) -> dict[str, int]:
+        """Count the rows by state."""
+        counts = dict.fromkeys((state.name.lower() for state in State), 0)
+        for page in self.pages.values():
+            for state in State:
+                counts[state.name.lower()] += page.state.count(state)
+        del counts["forgotten"]
+        return counts

@@ -1,0 +1,427 @@
+"""Hand-written tasks into layers: the work behind `spec.from_dict`.
+
+Three steps. `Reader` reads computations, beginning with the wanted keys, into columns; `number_tasks`
+numbers them so that those of one callable stand side by side, and adds the layers; ranks come
+last. The first two cost 2 to 4 µs a task and dominate.
+
+Nested tasks travel as a structure (`Nested`) that `evaluate` runs in the worker.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import Any
+
+from zcluster.errors import InvalidGraph
+from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.tasks import computation, cycle_error, flatten
+from zcluster.protocol.callables import Packed, callable_name, pack_callable
+from zcluster.protocol.calls import (
+    CALL_ALIAS,
+    CALL_INPUTS,
+    CALL_PACKED,
+    CALL_SINGLE,
+    CALL_VALUE,
+    LARGE_ARGUMENT,
+    pack_call,
+    reduce_as_input,
+)
+from zcluster.protocol.objects import dumps_small, plan
+
+__all__ = ["LAYER_TASKS", "Nested", "Reader", "evaluate", "number_tasks"]
+
+#: The most tasks of one layer: their keys are named in one control frame.
+LAYER_TASKS = 8192
+
+
+# Running nested tasks ------------------------------------------------------------------------
+
+
+class Nested:
+    """A task inside another task, on its way to where both run."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., Any], args: list[Any]) -> None:
+        self.function = function
+        self.args = args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Nested, (self.function, self.args)
+
+
+def evaluate(value: Any) -> Any:
+    """Run a nested task, inner ones first; return anything else as it is."""
+    if type(value) is Nested:
+        return value.function(*map(evaluate, value.args))
+    return value
+
+
+def _list_of(*items: Any) -> list[Any]:
+    return list(items)
+
+
+class _Place:
+    """Stands for the result of a key while a call is packed."""
+
+    __slots__ = ("number",)
+    __zcluster_input__ = True
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_as_input(self)
+
+
+_NO_FUNCTION = -1
+_IS_ALIAS = -2
+
+# Types whose pickles are one opcode, with no memory of what came before.
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+# The shape of a call with one argument, a literal: see `Reader._read_task`.
+_ONE_LITERAL = 0b11
+
+
+class _Templates:
+    """Packs calls of keys and plain literals by filling in a call of the same shape.
+
+    Pickling a call with places takes 6 µs, filling in takes 1. A pickle is a program for a stack,
+    so that the opcode of one plain literal can stand where that of another stood.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, list[bytes]] = {}
+
+    def fill(self, shape: int, literals: list[Any]) -> bytes:
+        """Return the constant of a call.
+
+        Parameters
+        ----------
+        shape : int
+            A bit for each argument, under a leading one: 1 for a literal.
+        literals : list
+            Of `_PLAIN` types.
+        """
+        pieces = self._pieces.get(shape)
+        if pieces is None:
+            pieces = self._pieces[shape] = _template(shape)
+        result = pieces[0]
+        for literal, piece in zip(literals, pieces[1:], strict=True):
+            # Protocol 3 knows no frames, but for that the opcodes are the same.
+            result += pickle.dumps(literal, 3)[2:-1] + piece
+        return result
+
+
+def _template(shape: int) -> list[bytes]:
+    """Pack a call with marks for literals, and cut it at the marks."""
+    bits = bin(shape)[3:]
+    marks = [0x5EA1_ED00 + at for at in range(len(bits))]
+    args = tuple(marks[at] if bit == "1" else _Place(at) for at, bit in enumerate(bits))
+    data = pack_call(args, {}).constant
+    assert data is not None  # a few bytes are no large argument
+    if data[2:3] == b"\x95":  # the frame says how long what follows is; it may be left out
+        data = data[:2] + data[11:]
+    pieces = []
+    for mark, bit in zip(marks, bits, strict=True):
+        if bit == "1":
+            piece, data = data.split(pickle.dumps(mark, 3)[2:-1])
+            pieces.append(piece)
+    return [*pieces, data]
+
+
+class Reader:
+    """Reads computations, beginning with the wanted keys, into columns by number.
+
+    Attributes
+    ----------
+    keys : list
+        By number, in the order in which they were met.
+    groups : list of (int, int)
+        The callable of each (its place in `functions`, or one of the two above) and the form.
+    inputs : list of list of int
+        Numbers, and imports of `graph` (below zero).
+    constants : list of bytes or None
+    """
+
+    def __init__(self, dsk: Mapping[Any, Any]) -> None:
+        self.dsk = dsk
+        self.graph = Graph()
+        self.keys: list[Any] = []
+        self.numbers: dict[Any, int] = {}
+        self.groups: list[tuple[int, int]] = []
+        self.inputs: list[list[int]] = []
+        self.constants: list[bytes | None] = []
+        self.functions: list[tuple[str, Packed]] = []
+        self._templates = _Templates()
+        self._held: list[Any] = []  # keeps the ids in the next one from being used again
+        self._by_id: dict[int, int] = {}
+        self._by_digest: dict[bytes, int] = {}
+
+    def want(self, keys: Any) -> Any:
+        """Return the numbers of (nested lists of) wanted keys."""
+        if type(keys) is list:
+            return [self.want(key) for key in keys]
+        computation(self.dsk, keys)
+        return self.number(keys)
+
+    def number(self, key: Any) -> int:
+        """Return the number of a key of the graph."""
+        number = self.numbers.get(key)
+        if number is None:
+            if type(key) is tuple and key and callable(key[0]):
+                raise InvalidGraph(
+                    f"the key {key!r} is a task; expected a hashable value that is not a tuple "
+                    "with a callable in front: put a name in front of it"
+                )
+            number = self.numbers[key] = len(self.keys)
+            self.keys.append(key)
+        return number
+
+    def read(self) -> None:
+        """Read the computations of all keys that were numbered, and of those they take."""
+        dsk = self.dsk
+        for key in self.keys:  # grows meanwhile
+            value = dsk[key]
+            if type(value) is tuple and value and callable(value[0]):
+                self._read_task(value)
+            else:
+                self._read_value(key, value)
+
+    def _add(self, group: tuple[int, int], inputs: list[int], constant: bytes | None) -> None:
+        self.groups.append(group)
+        self.inputs.append(inputs)
+        self.constants.append(constant)
+
+    def _function(self, function: Callable[..., Any]) -> int:
+        place = self._by_id.get(id(function))
+        if place is None:
+            packed = pack_callable(function)
+            place = self._by_digest.setdefault(packed.digest, len(self.functions))
+            if place == len(self.functions):
+                self.functions.append((callable_name(function), packed))
+            self._held.append(function)
+            self._by_id[id(function)] = place
+        return place
+
+    def _read_task(self, task: tuple[Any, ...]) -> None:
+        """Read a task; those that take keys alone, or one literal, are the quick ones."""
+        numbers, dsk = self.numbers, self.dsk
+        inputs: list[int] = []
+        literals: list[Any] = []
+        shape = 1  # a bit for each argument, under a leading one: is it a literal?
+        for argument in task[1:]:
+            kind = type(argument)
+            if kind is list or (kind is tuple and argument and callable(argument[0])):
+                self._read_nested(task)
+                return
+            try:
+                number = numbers.get(argument)
+                if number is None and argument in dsk:
+                    number = self.number(argument)
+            except TypeError:  # not hashable: a literal
+                number = None
+            shape += shape
+            if number is None:
+                literals.append(argument)
+                shape += 1
+            else:
+                inputs.append(number)
+        function = self._by_id.get(id(task[0]), -1)
+        if function < 0:
+            function = self._function(task[0])
+        if not literals:
+            self._add((function, CALL_INPUTS), inputs, None)
+        elif not _PLAIN.issuperset(map(type, literals)):
+            self._pack(function, tuple(map(self._argument, task[1:])))
+        elif shape == _ONE_LITERAL:
+            self._add((function, CALL_SINGLE), inputs, pickle.dumps(literals[0], 5))
+        else:
+            constant = self._templates.fill(shape, literals)
+            self._add((function, CALL_PACKED), inputs, constant)
+
+    def _pack(self, function: int, args: tuple[Any, ...]) -> None:
+        call = pack_call(args, {})
+        inputs = [
+            value.number if type(value) is _Place else self.graph.add_import(value)
+            for value in call.inputs
+        ]
+        if call.plan is not None:
+            inputs.append(self.graph.add_import(LargeArgument(call.plan)))
+        self._add((function, call.form), inputs, call.constant)
+
+    def _read_nested(self, task: tuple[Any, ...]) -> None:
+        """Read a task whose arguments contain lists or tasks."""
+        args = [self._argument(argument) for argument in task[1:]]
+        if any(type(argument) is Nested for argument in args):
+            outer = Nested(task[0], args)
+            self._pack(self._function(evaluate), (outer,))
+        else:
+            self._pack(self._function(task[0]), tuple(args))
+
+    def _argument(self, argument: Any) -> Any:
+        """Return an argument with `_Place` for keys and `Nested` for tasks."""
+        kind = type(argument)
+        if kind is list:
+            items = [self._argument(item) for item in argument]
+            if any(type(item) is Nested for item in items):
+                return Nested(_list_of, items)
+            return items
+        if kind is tuple and argument and callable(argument[0]):
+            return Nested(argument[0], [self._argument(item) for item in argument[1:]])
+        try:
+            number = self.numbers.get(argument)
+            if number is None and argument in self.dsk:
+                number = self.number(argument)
+        except TypeError:  # not hashable: a literal
+            return argument
+        return argument if number is None else _Place(number)
+
+    def _read_value(self, key: Any, value: Any) -> None:
+        """Read a computation that is no task: a literal, a key or a list."""
+        kind = type(value)
+        if kind is list:
+            found = self._argument(value)
+            if type(found) is Nested or _stands_for_inputs(found):
+                self._pack(self._function(evaluate), (found,))
+                return
+        elif getattr(kind, "__zcluster_input__", False):
+            self._add((_NO_FUNCTION, CALL_ALIAS), [self.graph.add_import(value)], None)
+            return
+        else:
+            found = self._argument(value)
+            if type(found) is _Place:
+                self._add((_IS_ALIAS, CALL_ALIAS), [found.number], None)
+                return
+        constant = dumps_small(value, LARGE_ARGUMENT)
+        if constant is not None:
+            self._add((_NO_FUNCTION, CALL_VALUE), [], constant)
+        else:
+            large = self.graph.add_import(LargeArgument(plan(value, repr(key))))
+            self._add((_NO_FUNCTION, CALL_ALIAS), [large], None)
+
+
+def _stands_for_inputs(found: list[Any]) -> bool:
+    return any(getattr(type(item), "__zcluster_input__", False) for item in flatten(found))
+
+
+def number_tasks(reader: Reader) -> list[int]:
+    """Add the layers to a reader's graph; return the task of each number of the reader.
+
+    Raises
+    ------
+    InvalidGraph
+        For a cycle.
+    """
+    return _Layers(reader).build()
+
+
+class _Layers:
+    """Numbers the tasks that were read so that those of one callable stand side by side.
+
+    It takes a callable and runs through all its tasks that are ready, those that this makes ready
+    included; then the callable that has waited longest. A tree of additions is one layer of leaves
+    and one of additions; a chain of one function is one layer.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.numbers = [-1] * len(reader.keys)
+        self.ready: dict[tuple[int, int], list[int]] = {}
+        self.waiting: list[int] = []
+        self.consumers: list[list[int]] = [[] for _ in reader.keys]
+        self.done = 0
+
+    def build(self) -> list[int]:
+        """Add the layers to the reader's graph; return the task number of each key's number."""
+        reader = self.reader
+        consumers, waiting, ready = self.consumers, self.waiting, self.ready
+        aliases: list[int] = []
+        for number, inputs in enumerate(reader.inputs):
+            missing = 0
+            for dependency in inputs:
+                if dependency >= 0:
+                    consumers[dependency].append(number)
+                    missing += 1
+            waiting.append(missing)
+            if not missing:
+                ready.setdefault(reader.groups[number], []).append(number)
+        while ready:
+            group = next(iter(ready))
+            tasks = ready[group]
+            self._number(group, tasks, aliases)
+            del ready[group]
+            for start in range(0, len(tasks), LAYER_TASKS):
+                self._add_layer(group, tasks[start : start + LAYER_TASKS])
+        if self.done < len(reader.keys):
+            raise cycle_error(reader.keys, reader.inputs, waiting)
+        return self.numbers
+
+    def _number(self, group: tuple[int, int], tasks: list[int], aliases: list[int]) -> None:
+        """Number the ready tasks of a group, and those that become ready meanwhile."""
+        groups, numbers = self.reader.groups, self.numbers
+        waiting, consumers, ready = self.waiting, self.consumers, self.ready
+        number = self.reader.graph.count
+        done = 0
+        for task in tasks:  # grows meanwhile
+            numbers[task] = number
+            number += 1
+            done += 1
+            finished = task
+            while True:
+                for consumer in consumers[finished]:
+                    waiting[consumer] -= 1
+                    if not waiting[consumer]:
+                        its_group = groups[consumer]
+                        if its_group == group:
+                            tasks.append(consumer)
+                        elif its_group[0] == _IS_ALIAS:
+                            aliases.append(consumer)
+                        elif its_group in ready:
+                            ready[its_group].append(consumer)
+                        else:
+                            ready[its_group] = [consumer]
+                if not aliases:
+                    break
+                # An alias is no task: it has the number of what it stands for.
+                finished = aliases.pop()
+                numbers[finished] = numbers[self.reader.inputs[finished][0]]
+                done += 1
+        self.done += done
+
+    def _add_layer(self, group: tuple[int, int], tasks: list[int]) -> None:
+        reader, numbers = self.reader, self.numbers
+        place, form = group
+        name, function = ("value", None) if place < 0 else reader.functions[place]
+        if form == CALL_ALIAS:
+            name = "alias"
+        rows = [reader.inputs[task] for task in tasks]
+        lengths = set(map(len, rows))
+        indptr = None
+        if len(lengths) > 1:
+            indptr = list(accumulate(map(len, rows), initial=0))
+        offsets, constants = None, b""
+        if form != CALL_ALIAS and form != CALL_INPUTS and reader.constants[tasks[0]] is not None:
+            each: list[Any] = [reader.constants[task] for task in tasks]
+            constants = b"".join(each)
+            offsets = list(accumulate(map(len, each), initial=0))
+        keys = reader.keys
+        reader.graph.add_layer(
+            GraphLayer(
+                name,
+                (len(tasks),),
+                len(tasks),
+                form,
+                function,
+                lengths.pop() if indptr is None else -1,
+                indptr,
+                [numbers[i] if i >= 0 else i for row in rows for i in row],
+                None,
+                constants,
+                offsets,
+                [key if type(key) is str else repr(key) for key in map(keys.__getitem__, tasks)],
+            )
+        )

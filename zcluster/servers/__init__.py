@@ -1,0 +1,1 @@
+"""The roles behind sockets: scheduler, nanny and worker, each around its core."""

@@ -1,0 +1,98 @@
+"""What a scheduler and a nanny are told at their start, each as one frozen record.
+
+The commands make them from their options and check them; the servers only read
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["NannySettings", "SchedulerSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """What a scheduler is told.
+
+    Attributes
+    ----------
+    address : str
+        Where to bind: ``ipc:///tmp/zc-x/scheduler`` or ``tcp://host:port``; port 0
+        means any.
+    id : str
+        Fresh at every start.
+    name : str
+        For people.
+    scheduler_file : Path, optional
+        Written once the address is bound, removed at the end if it is still ours.
+    scratch : Path, optional
+        A folder to remove at the end, whoever made it.
+    lifeline : int, optional
+        Read end of the pipe whose end is our parent's end.
+    insecure : bool
+        Whether plain TCP was asked for.
+    log_level : str
+        ``"warning"``, …
+    """
+
+    address: str
+    id: str
+    name: str = "scheduler"
+    scheduler_file: Path | None = None
+    scratch: Path | None = None
+    lifeline: int | None = None
+    insecure: bool = False
+    log_level: str = "warning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NannySettings:
+    """What a nanny is told.
+
+    Attributes
+    ----------
+    scheduler : str
+        The scheduler's address.
+    name : str
+        The node's name; its workers are called after it.
+    host : str
+        This machine, as other nodes see it: equal names share a store's door.
+    workers, threads : int
+        Worker processes, and slots in each.
+    memory_limit : int
+        Bytes a worker may use; 0 is no limit.
+    store_limit : int
+        Bytes of results the node keeps in memory.
+    scratch : Path
+        Our own 0700 folder; removed at the end.
+    data_address : str
+        Where to bind the data port, ``ipc://`` in the scratch folder or ``tcp://``.
+    local_directory : Path
+        Where results go that memory has no room for.
+    lifeline : int, optional
+        Read end of the pipe whose end is our parent's end.
+    death_timeout : float, optional
+        Seconds to wait for the scheduler, at start and after losing it; None waits
+        for ever.
+    insecure : bool
+        Whether plain TCP was asked for.
+    log_level : str
+        ``"warning"``, …
+    """
+
+    scheduler: str
+    name: str
+    host: str
+    workers: int
+    threads: int
+    memory_limit: int
+    store_limit: int
+    scratch: Path
+    data_address: str
+    local_directory: Path
+    lifeline: int | None = None
+    death_timeout: float | None = None
+    insecure: bool = False
+    log_level: str = "warning"

@@ -1,0 +1,345 @@
+"""The slots of a worker: threads that run tasks.
+
+All slots take batches from one queue, first come, first served. A slot runs a batch
+back to back: this is the innermost loop of the whole system, and what it costs a task
+is what zcluster costs a task. `Slot.run` is therefore one long loop over local names,
+with the two usual call forms written out; everything unusual (inputs from the store,
+results that are held, large or cannot be pickled, failures) is in the methods below.
+
+For each task it writes the task's number into the status page, makes the call, turns
+the result into what is reported, and puts a record into the outbox. The clock is read
+once a task: the end of one is the start of the next, and durations include what is
+spent on inputs and result, as that is how long the slot was taken.
+
+The loop's thread is woken when a batch ends, after a task that took long, and when
+the last wake-up is a while ago: one system call for many results.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pickle import loads
+from queue import SimpleQueue
+from typing import Any
+
+from zcluster.errors import NotSerializable, ResultNotSerializable, StoreFull
+from zcluster.protocol.calls import (
+    CALL_ALIAS,
+    CALL_INPUTS,
+    CALL_PACKED_LAST,
+    CALL_SINGLE,
+    CALL_VALUE,
+    make_call,
+)
+from zcluster.protocol.objects import Plan, dumps_small, plan
+from zcluster.servers.batches import Batch
+from zcluster.servers.failures import describe
+from zcluster.servers.functions import Functions
+from zcluster.servers.outbox import Outbox
+from zcluster.servers.status import LINE, RUNS, STARTED, TASK, StatusPage
+from zcluster.servers.values import MISSING, Shared, Values, load_own
+from zcluster.types import RunningTask, running_task
+
+__all__ = ["INLINE_LIMIT", "Slot", "Tools"]
+
+#: Results whose blob is at most this many bytes travel inside the report.
+INLINE_LIMIT = 16 * 1024
+#: Results are passed on at least this often, and after each task longer than that; ns.
+REPORT_EVERY = 2_000_000
+LONG_TASK = 1_000_000
+#: Seconds a slot waits for room in the store.
+GRANT_TIMEOUT = 60.0
+
+#: What `Done.lengths` says, and a mark of our own for "no record".
+_STORED, _HELD, _HELD_LIVE, _FAILED = -1, -2, -3, -4
+#: `Run.report`: the result is wanted outside, but may stay here if it cannot be pickled.
+_MAY_BE_HELD = 2
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all slots of a worker share.
+
+    ``on_end`` is called by each slot's thread as its last act, with what ended it, or
+    None where it was told to end.
+    """
+
+    node: str
+    worker: str
+    scheduler: str
+    values: Values
+    functions: Functions
+    outbox: Outbox
+    status: StatusPage
+    batches: SimpleQueue[Batch | None]
+    on_end: Callable[[BaseException | None], None]
+    grant_timeout: float = GRANT_TIMEOUT
+
+
+class _Refusal(Exception):
+    """A result that exists but cannot be reported; ``kind`` as in `ErrorInfo`."""
+
+    def __init__(self, kind: str, error: BaseException) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.error = error
+
+
+class _SlotTask(RunningTask):
+    """The task that a slot runs at the moment it is asked: set once, not at each task."""
+
+    _status: StatusPage
+    _slot: int
+
+    @property
+    def task(self) -> int:  # a field that is read from the page
+        return self._status.cells[self._slot * LINE + TASK]
+
+
+class Slot:
+    """One slot: a thread that runs batches until it gets None.
+
+    Parameters
+    ----------
+    number : int
+        Its line in the status page.
+    tools : Tools
+    """
+
+    def __init__(self, number: int, tools: Tools) -> None:
+        self.number = number
+        self._tools = tools
+        self._values = tools.values
+        self._thread = threading.Thread(
+            target=self._main, name=f"{tools.worker}-slot-{number}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended; False if it has not."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        ended_by: BaseException | None = None
+        try:
+            self._serve()
+        except BaseException as error:  # a bug of ours: the worker must end, not hang
+            traceback.print_exc()
+            ended_by = error
+        self._tools.on_end(ended_by)
+
+    def _serve(self) -> None:
+        tools = self._tools
+        current = _SlotTask(0, tools.worker, tools.scheduler)
+        current._status = tools.status
+        current._slot = self.number
+        running_task.set(current)
+        while (batch := tools.batches.get()) is not None:
+            self.run(batch)
+            batch.ended = True
+            # Not kept while waiting for the next: it has the bytes of all constants.
+            del batch
+            tools.outbox.wake()
+            _flush_output()
+
+    # ---------------------------------------------------------------- the loop
+
+    def run(self, batch: Batch) -> None:
+        """Run the tasks of a batch that nobody recalls meanwhile."""
+        outbox = self._tools.outbox
+        cells = self._tools.status.cells
+        line = self.number * LINE
+        tasks, uses, report = batch.tasks, batch.uses, batch.report
+        constants, offsets = batch.constants, batch.offsets
+        take, record, gather = batch.todo.popleft, outbox.done.append, self._gather
+        now = time.monotonic_ns
+        begun = posted = now()
+        begun_us = begun // 1000
+        ran = 0
+        limit = -1  # the position at which function and form change
+        function: Any = None
+        form = CALL_INPUTS
+        arguments: Any = None
+        value: Any = None
+        while True:
+            try:
+                at = take()
+            except IndexError:
+                break
+            task = tasks[at]
+            cells[line + TASK] = task
+            cells[line + STARTED] = begun
+            blob = b""
+            try:
+                if at >= limit:
+                    function, form, limit = self._segment(batch, at)
+                if form == CALL_SINGLE:
+                    blob = constants[offsets[at] : offsets[at + 1]]
+                    # 128: a plain pickle. Arrays are loaded from a copy, to be writable.
+                    value = function(loads(blob) if blob[0] == 128 else load_own(blob))
+                else:
+                    arguments = gather(batch, at, form)
+                    if arguments is None:
+                        outbox.skipped.append(task)
+                        continue
+                    if form == CALL_INPUTS:
+                        value = function(*arguments)
+                    else:
+                        value = make_call(form, function, batch.constant(at), arguments)
+                    arguments = None
+                if uses[at]:
+                    length, blob = self._settle(task, value, uses[at], report[at])
+                elif report[at]:
+                    try:
+                        small = dumps_small(value, INLINE_LIMIT)
+                    except NotSerializable:
+                        small = None  # may be held or not: _settle knows
+                    if small is None:
+                        length, blob = self._settle(task, value, 0, report[at])
+                    else:
+                        length, blob = len(small), small
+                else:
+                    length, blob = _HELD, b""
+            except BaseException as error:  # SystemExit too: the task failed, the worker lives
+                length = _FAILED
+                self._fail(task, error)
+            # Not while the next task runs: it may be all the memory there is.
+            value = arguments = None
+            ended = now()
+            ended_us = ended // 1000
+            if length != _FAILED:
+                record((task, length, ended_us - begun_us, blob))
+            if ended - begun > LONG_TASK or ended - posted > REPORT_EVERY:
+                posted = ended
+                outbox.wake()
+            begun, begun_us = ended, ended_us
+            ran += 1
+        cells[line + RUNS] += ran
+        self._tools.status.clear(self.number)
+
+    def _segment(self, batch: Batch, position: int) -> tuple[Any, int, int]:
+        digest, form, limit = batch.segment(position)
+        if form in (CALL_VALUE, CALL_ALIAS):
+            return None, form, limit
+        return self._tools.functions.get(digest), form, limit
+
+    # ------------------------------------------------------------------ inputs
+
+    def _gather(self, batch: Batch, position: int, form: int) -> list[Any] | None:
+        """Return a task's inputs, or None if one that should be held is not there.
+
+        Each input is taken, whatever becomes of the others: a use is a use.
+        """
+        start, stop = batch.indptr[position : position + 2]
+        held = self._values.held
+        sources = batch.sources
+        arguments: list[Any] = []
+        problem: BaseException | None = None
+        missing = False
+        for at in range(start, stop):
+            key = batch.inputs[at]
+            try:
+                if key in sources:
+                    raw = form == CALL_PACKED_LAST and at == stop - 1
+                    value = self._values.open(sources[key], batch.inline, raw)
+                else:
+                    value = held.get(key, MISSING)
+                    if type(value) is Shared:
+                        value = self._values.take(key)
+                    elif value is MISSING:
+                        missing = True
+                    else:
+                        held.pop(key, None)
+            except BaseException as error:  # unpickling runs code of the user
+                error.add_note(f"While input {at - start} of the task was loaded.")
+                problem = problem or error
+            else:
+                arguments.append(value)
+        if problem is not None:
+            raise problem
+        if missing:
+            return None
+        return batch.grouped(position, arguments) if batch.groups else arguments
+
+    # ----------------------------------------------------------------- results
+
+    def _settle(self, task: int, value: Any, uses: int, report: int) -> tuple[int, bytes]:
+        """Hold, inline or store a result; return what `Done.lengths` says, and the blob."""
+        blob: bytes | None = None
+        planned: Plan | None = None
+        if report:
+            try:
+                blob = dumps_small(value, INLINE_LIMIT)
+                if blob is None:
+                    planned = plan(value)
+            except NotSerializable as error:
+                if not uses and report != _MAY_BE_HELD:
+                    raise _not_serializable(value, error) from None
+                self._values.hold_live(task, value)
+                return _HELD_LIVE, b""
+            if planned is not None:
+                self._store(task, planned)
+        if uses and not self._values.hold(task, value, uses, blob, planned):
+            return _HELD_LIVE, b""
+        if planned is not None:
+            return _STORED, b""
+        return (_HELD, b"") if blob is None else (len(blob), blob)
+
+    def _store(self, task: int, planned: Plan) -> None:
+        """Write a result into the node's store, waiting for room there."""
+        outbox = self._tools.outbox
+        grant = outbox.reserve(task, planned.size, self._tools.grant_timeout)
+        if grant is not None and grant.slab < 0 and gc.collect():
+            # Values in reference cycles may have been what kept leases from returning.
+            grant = outbox.reserve(task, planned.size, self._tools.grant_timeout)
+        if grant is None or grant.slab < 0:
+            reason = f"no answer within {self._tools.grant_timeout} s" if grant is None else ""
+            raise _Refusal(
+                "store",
+                StoreFull(
+                    f"no room for a result of {planned.size} bytes in the store of node "
+                    f"{self._tools.node}: {reason or (grant and grant.reason)}; release results, "
+                    "or give the node more memory"
+                ),
+            )
+        self._values.write((grant.slab, grant.offset, grant.length), planned)
+        outbox.ranges[task] = (grant.slab, grant.offset, planned.size)
+
+    # ---------------------------------------------------------------- failures
+
+    def _fail(self, task: int, error: BaseException) -> None:
+        kind = "task"
+        if isinstance(error, _Refusal):
+            kind, error = error.kind, error.error
+        tools = self._tools
+        tools.outbox.failed.append(describe(error, task, kind, tools.node, tools.worker))
+
+
+def _not_serializable(value: Any, error: NotSerializable) -> _Refusal:
+    kind = type(value)
+    return _Refusal(
+        "serialize",
+        ResultNotSerializable(
+            f"the result, a {kind.__module__}.{kind.__qualname__}, cannot leave its worker: "
+            f"{error} Or let the task that makes it and those that use it be one task."
+        ),
+    )
+
+
+def _flush_output() -> None:
+    """Pass on what tasks have printed without an end of line."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # a task closed a stream, or put something else in its place
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__

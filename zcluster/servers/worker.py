@@ -1,0 +1,349 @@
+"""A worker: the process that runs user code, and nothing else that others depend on.
+
+It is a loop thread, the process's main thread, and one thread per slot. The loop owns
+the socket: it turns what the nanny says into batches for the slots, grants and
+forgetting, and what the slots put into the outbox into messages. It never runs user
+code, so a recall or a grant gets through while all slots are busy (unless user code
+holds the interpreter's lock; then everything here waits, and the nanny, a process of
+its own, does not care).
+
+There is no session on this link: the nanny is on the same host and the same start of
+it as when the worker began, or the worker ends at once.
+
+When results leave. A slot wakes the loop now and then (see `slots`). That is not
+enough for results followed by a long task, as nobody knows beforehand that it is
+long: so while batches run, the loop looks by itself a few milliseconds later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+from queue import SimpleQueue
+from typing import Any
+
+import zmq
+
+from zcluster.protocol.frames import Decoder, encode, span
+from zcluster.protocol.messages import (
+    NODE_TO_WORKER,
+    Discard,
+    Environment,
+    Grant,
+    Message,
+    Recall,
+    Recalled,
+    Return,
+    Run,
+    Sources,
+    Stop,
+    WorkerHello,
+)
+from zcluster.protocol.modules import ModuleSource, install_sources
+from zcluster.servers.batches import Batch
+from zcluster.servers.forking import WorkerSettings
+from zcluster.servers.functions import Functions
+from zcluster.servers.outbox import Outbox
+from zcluster.servers.slots import Slot, Tools
+from zcluster.servers.status import StatusPage
+from zcluster.servers.values import Values
+from zcluster.storage.door import DoorClient
+from zcluster.storage.slabs import SlabReader
+from zcluster.transport.link import send_frames
+from zcluster.transport.loop import Loop
+from zcluster.transport.sockets import socket
+
+__all__ = ["EXIT_NANNY_GONE", "Worker", "run_worker"]
+
+#: What a worker process exits with whose nanny is gone.
+EXIT_NANNY_GONE = 76
+
+#: Messages taken from the socket in one round of the loop.
+_BURST = 64
+#: Seconds after which the loop looks for results that no slot has woken it for; twice as
+#: many after each look in vain, up to the second figure.
+_LOOK, _LOOK_AT_MOST = 0.004, 0.1
+#: Seconds after which it looks for leases that have ended.
+_LEASES = 0.05
+#: Seconds until a full socket is tried again.
+_RETRY = 0.002
+#: Seconds to wait for a descriptor at the door, and to be let in.
+_DOOR_TIMEOUT = 60.0
+#: Milliseconds the last messages may take to leave.
+_LINGER = 2000
+#: Seconds after which a thread that wants the interpreter's lock gets it from one that
+#: computes: Python's own 5 ms would delay each report of a busy worker by as much.
+_SWITCH_INTERVAL = 0.001
+
+
+class Worker:
+    """One worker, in a process of its own or (for a cluster of threads) in a thread.
+
+    Parameters
+    ----------
+    settings : WorkerSettings
+    context : zmq.Context
+        Of this process: made after the fork.
+    status : StatusPage
+        Where slots write what they run.
+
+    Raises
+    ------
+    StartError
+        If the settings name a door that cannot be reached.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, context: zmq.Context[Any], status: StatusPage
+    ) -> None:
+        self._settings = settings
+        self._door = (
+            DoorClient(settings.door, settings.identity, _DOOR_TIMEOUT) if settings.door else None
+        )
+        self._loop = Loop()
+        self._values = Values(SlabReader(), self._descriptor if self._door is not None else None)
+        self._functions = Functions(settings.name)
+        self._outbox = Outbox(self._values.returns, self._loop.wake)
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        tools = Tools(
+            node=settings.node,
+            worker=settings.name,
+            scheduler=settings.scheduler,
+            values=self._values,
+            functions=self._functions,
+            outbox=self._outbox,
+            status=status,
+            batches=self._queue,
+            on_end=lambda error: self._loop.post(lambda: self._on_slot_end(error)),
+        )
+        self._slots = [Slot(number, tools) for number in range(settings.slots)]
+        self._running = settings.slots
+        self._batches: deque[Batch] = deque()
+        self._unsent: deque[list[Any]] = deque()
+        self._stopping = False
+        self._nanny_gone = False
+        self._error: BaseException | None = None
+        self._look_due = self._leases_due = False
+        self._look_after = _LOOK
+        self._leased = 0
+        self._decoder = Decoder(NODE_TO_WORKER)
+        self._handlers: dict[type[Message], Callable[[Any, list[bytes]], None]] = {
+            Run: self._on_run,
+            Grant: self._on_grant,
+            Discard: self._on_discard,
+            Recall: self._on_recall,
+            Sources: self._on_sources,
+            Environment: self._on_environment,
+            Stop: self._on_stop,
+        }
+        # No heartbeats: the kernel tells of the end of a process on this host, and a nanny
+        # that is frozen for a while finds its workers as they were.
+        self._socket = socket(context, zmq.DEALER, heartbeat=False)
+        self._socket.setsockopt(zmq.ROUTING_ID, settings.identity)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def run(self) -> bool:
+        """Serve until told to stop. False: the nanny is gone, and tasks may still run.
+
+        Raises
+        ------
+        BaseException
+            A bug in the worker itself: what ended its loop or one of its slots.
+        """
+        self._loop.add_socket(self._socket, self._on_readable)
+        self._loop.add_socket(self._monitor, self._on_disconnected)
+        self._loop.on_idle.append(self._on_idle)
+        self._socket.connect(self._settings.address)
+        settings = self._settings
+        self._send(WorkerHello(settings.number, settings.incarnation, os.getpid()), [])
+        for slot in self._slots:
+            slot.start()
+        self._loop.run()
+        self._close()
+        if self._error is not None:
+            raise self._error
+        return not self._nanny_gone
+
+    # -------------------------------------------------------- what the nanny says
+
+    def _on_readable(self) -> None:
+        for _ in range(_BURST):
+            try:
+                frames: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            message = self._decoder.decode(frames[0])
+            self._handlers[type(message)](message, frames[1:])
+            # Asked, not tried: a receive that fails costs more, and lets go of the
+            # interpreter's lock, which then goes back and forth with the slot just woken.
+            if not self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+                return
+
+    def _on_run(self, run: Run, frames: list[bytes]) -> None:
+        for digest, place in run.functions:
+            self._functions.put(digest, bytes(span(frames, place)))
+        self._leased += len(run.ranges)
+        batch = Batch(run, frames, self._values.returns)
+        if self._leased and not self._leases_due:
+            self._leases_due = True
+            self._loop.call_later(_LEASES, self._look_for_leases)
+        if self._stopping:
+            self._send_recalled(batch.recall())
+            return
+        while self._batches and self._batches[0].ended:
+            self._batches.popleft()
+        self._batches.append(batch)
+        self._queue.put(batch)
+        self._look_soon()
+
+    def _on_grant(self, grant: Grant, _: list[bytes]) -> None:
+        self._outbox.grant(grant)
+
+    def _on_discard(self, discard: Discard, _: list[bytes]) -> None:
+        self._values.discard(discard.tasks)
+        self._functions.discard(discard.functions)
+
+    def _on_recall(self, recall: Recall, _: list[bytes]) -> None:
+        wanted = set(recall.tasks)
+        recalled: list[int] = []
+        for batch in self._batches:
+            recalled += batch.recall(wanted)
+        self._send_recalled(recalled)
+
+    def _on_sources(self, sources: Sources, frames: list[bytes]) -> None:
+        found = []
+        for name, is_package, place in sources.modules:
+            source = bytes(span(frames, place))
+            digest = blake2b(source, digest_size=16).digest()
+            found.append(ModuleSource(name, is_package, digest, source))
+        if install_sources(found):
+            self._functions.unload()
+
+    def _on_environment(self, environment: Environment, _: list[bytes]) -> None:
+        known = set(sys.path)
+        sys.path += [path for path in environment.paths if path not in known]
+        importlib.invalidate_caches()
+        try:
+            os.chdir(environment.cwd)
+        except OSError as error:
+            print(
+                f"zcluster worker {self._settings.name}: stays in {os.getcwd()}, as the client's "
+                f"folder {environment.cwd} cannot be entered here: {error.strerror}",
+                file=sys.stderr,
+            )
+
+    def _on_stop(self, _: Stop, __: list[bytes]) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        recalled: list[int] = []
+        for batch in self._batches:
+            recalled += batch.recall()
+        if recalled:
+            self._send_recalled(recalled)
+        for _slot in self._slots:
+            self._queue.put(None)
+
+    def _on_disconnected(self) -> None:
+        self._monitor.recv_multipart(zmq.NOBLOCK)
+        self._nanny_gone = True
+        self._loop.stop()
+
+    # ------------------------------------------------------------ what slots say
+
+    def _on_slot_end(self, error: BaseException | None) -> None:
+        self._running -= 1
+        self._error = self._error or error
+        if not self._running or error is not None:
+            self._loop.stop()
+
+    def _on_idle(self) -> None:
+        messages = self._outbox.drain()
+        for message, frames in messages:
+            self._send(message, frames)
+            if isinstance(message, Return):
+                self._leased -= len(message.ranges)
+        if messages and self._is_busy():
+            self._look_soon()
+
+    def _is_busy(self) -> bool:
+        return not all(batch.ended for batch in self._batches)
+
+    def _look_soon(self) -> None:
+        self._look_after = _LOOK
+        self._schedule_look()
+
+    def _schedule_look(self) -> None:
+        if not self._look_due:
+            self._look_due = True
+            self._loop.call_later(self._look_after, self._look)
+
+    def _look(self) -> None:
+        # The idle callback of this round does the looking, and resets what is set here if it
+        # finds anything.
+        self._look_due = False
+        if self._is_busy():
+            self._look_after = min(2 * self._look_after, _LOOK_AT_MOST)
+            self._schedule_look()
+
+    def _look_for_leases(self) -> None:
+        """Come back while leases are out: finalisers cannot wake the loop."""
+        # What has ended is returned by the idle callback of this round.
+        self._leases_due = self._leased > len(self._values.returns)
+        if self._leases_due:
+            self._loop.call_later(_LEASES, self._look_for_leases)
+
+    # ----------------------------------------------------------------- the socket
+
+    def _send_recalled(self, tasks: list[int]) -> None:
+        self._send(Recalled(tasks, [0] * len(tasks)), [])
+
+    def _send(self, message: Message, frames: list[bytes]) -> None:
+        self._unsent.append([encode(message), *frames])
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            try:
+                send_frames(self._socket, self._unsent[0])
+            except zmq.Again:  # the nanny does not read: what it may get is bounded by what it gave
+                self._loop.call_later(_RETRY, self._flush)
+                return
+            self._unsent.popleft()
+
+    def _descriptor(self, slab: int) -> int:
+        assert self._door is not None
+        return self._door.receive_descriptor(slab, _DOOR_TIMEOUT)
+
+    def _close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0 if self._nanny_gone else _LINGER)
+        if not self._nanny_gone and self._error is None:
+            self._values.close()
+            if self._door is not None:
+                self._door.close()
+        self._loop.close()
+
+
+def run_worker(settings: WorkerSettings, status_fd: int) -> int:
+    """Be a worker process; return what to exit with.
+
+    Parameters
+    ----------
+    settings : WorkerSettings
+    status_fd : int
+        Descriptor of the worker's status page.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    context: zmq.Context[Any] = zmq.Context()
+    worker = Worker(settings, context, StatusPage(status_fd, settings.slots))
+    if not worker.run():
+        return EXIT_NANNY_GONE
+    context.term()
+    return 0

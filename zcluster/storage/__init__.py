@@ -1,0 +1,1 @@
+"""A node's store: results in shared memory, found by offset and length."""

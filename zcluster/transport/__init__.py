@@ -1,0 +1,1 @@
+"""ZeroMQ: one loop, its sockets, keys and addresses."""

@@ -1,0 +1,97 @@
+"""ZeroMQ sockets with the options zcluster needs, and what addresses it allows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import zmq
+
+from zcluster.errors import InvalidAddress
+from zcluster.protocol.frames import FRAME_LIMIT
+
+__all__ = ["IPC_PATH_LIMIT", "check_address", "monitor", "socket"]
+
+#: The kernel's limit for the path of a unix socket, less the final zero.
+IPC_PATH_LIMIT = 107
+
+_TCP = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[\w.\-*]+):(\d{1,5}|\*)")
+
+_MONITORED = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.Socket[Any]:
+    """Make a socket that limits what strangers may send and notices dead peers.
+
+    Parameters
+    ----------
+    context : zmq.Context
+    kind : int
+        ``zmq.ROUTER``, ``zmq.DEALER``, …
+    heartbeat : bool
+        Whether ZeroMQ's own heartbeats run on it. They are answered by its
+        thread, so they tell a dead or frozen peer from a busy one.
+    """
+    made = context.socket(kind)
+    made.setsockopt(zmq.LINGER, 0)
+    made.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
+    # Back-stops only: sessions bound what is in flight by bytes.
+    made.setsockopt(zmq.SNDHWM, 100_000)
+    made.setsockopt(zmq.RCVHWM, 100_000)
+    made.setsockopt(zmq.HANDSHAKE_IVL, 2000)
+    made.setsockopt(zmq.BACKLOG, 1024)
+    made.setsockopt(zmq.IPV6, 1)
+    made.setsockopt(zmq.RECONNECT_IVL, 20)
+    made.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+    if heartbeat:
+        made.setsockopt(zmq.HEARTBEAT_IVL, 500)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
+        made.setsockopt(zmq.HEARTBEAT_TTL, 2000)
+    if kind == zmq.ROUTER:
+        made.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return made
+
+
+def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
+    """Return a socket on which a socket's connection events arrive."""
+    return watched.get_monitor_socket(_MONITORED)
+
+
+def check_address(address: str, insecure: bool) -> str:
+    """Return an address that may be used, or raise.
+
+    Raises
+    ------
+    InvalidAddress
+        If the address does not parse, is too long, or is TCP without
+        ``insecure``.
+    """
+    if address.startswith("ipc://"):
+        path = address[6:]
+        if not path or len(path.encode()) > IPC_PATH_LIMIT:
+            raise InvalidAddress(
+                f"ipc address {address!r} has a path of {len(path.encode())} bytes, expected 1 to "
+                f"{IPC_PATH_LIMIT}; set TMPDIR or --local-directory to a shorter folder"
+            )
+        return address
+    if address.startswith("inproc://") and len(address) > 9:
+        return address
+    match = _TCP.fullmatch(address)
+    if match is None or (match[2] != "*" and int(match[2]) > 65535):
+        raise InvalidAddress(
+            f"address {address!r} does not parse, expected ipc:///path or tcp://host:port"
+        )
+    if not insecure:
+        raise InvalidAddress(
+            f"address {address!r} is plain TCP: anyone who reaches the port could run code as you. "
+            "Encryption is not built yet; use ipc://, or say insecure=True (--insecure) to accept it"
+        )
+    return address

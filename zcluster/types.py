@@ -1,0 +1,57 @@
+"""Small types and facts that every layer may know."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from contextvars import ContextVar
+from typing import NamedTuple, TypeAlias
+
+__all__ = [
+    "Buffer",
+    "Frames",
+    "Key",
+    "RunningTask",
+    "TASK_BITS",
+    "client_of",
+    "first_task",
+    "number_of",
+    "running_task",
+]
+
+#: The low bits of a task that are its number; the bits above are its client.
+TASK_BITS = 40
+_NUMBER = (1 << TASK_BITS) - 1
+
+#: The name of a task and of its result, as users see it.
+Key: TypeAlias = Hashable
+
+#: What a payload frame may be.
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Frames: TypeAlias = Sequence[Buffer]
+
+
+def first_task(client: int) -> int:
+    """Return the first task a client may number."""
+    return client << TASK_BITS
+
+
+def client_of(task: int) -> int:
+    """Return the index of the client that numbered a task."""
+    return task >> TASK_BITS
+
+
+def number_of(task: int) -> int:
+    """Return a task's number at its client."""
+    return task & _NUMBER
+
+
+class RunningTask(NamedTuple):
+    """What code inside a task may know about where it runs."""
+
+    task: int
+    worker: str
+    scheduler: str
+
+
+#: Set by a worker while a task runs; read by the client's ``get_client``.
+running_task: ContextVar[RunningTask | None] = ContextVar("running_task", default=None)
