@@ -20,6 +20,7 @@ good.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -75,16 +76,24 @@ class Server(Protocol):
 class Stopper:
     """Turns SIGINT, SIGTERM and SIGHUP into an orderly end with the right exit status.
 
-    A second signal ends at once, though still through ``finally``.
+    A second signal, or one that comes before there is a server, ends the process at
+    once, after the clean-up. Not by an exception: one that is raised while a module is
+    imported or an object collected is swallowed there.
 
     Parameters
     ----------
     launched : bool
         Whether a launcher started us: then the end has to come within seconds.
+
+    Attributes
+    ----------
+    cleanups : list of callables
+        What to do at the end, last first; they must not raise.
     """
 
     def __init__(self, launched: bool) -> None:
         self.status = 0
+        self.cleanups: list[Callable[[], object]] = []
         self.server: Server | None = None
         self._launched = launched
 
@@ -101,7 +110,8 @@ class Stopper:
         if self._launched:
             lifeline.die_within(_GRACE)
         if self.server is None or again:
-            raise SystemExit(self.status)
+            self.clean()
+            os._exit(self.status)
         self.server.stop()
 
     def run(self, server: Server) -> int:
@@ -109,6 +119,11 @@ class Stopper:
         self.server = server
         server.run()
         return self.status
+
+    def clean(self) -> None:
+        """Do what is to be done at the end, once."""
+        while self.cleanups:
+            self.cleanups.pop()()
 
 
 def run_command(

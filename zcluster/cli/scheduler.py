@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -55,8 +56,13 @@ def scheduler(
 ) -> int:
     """Start a scheduler, on a private socket of this machine unless told otherwise."""
     stopper = arm(lifeline, parent)
-    own: Scratch | None = None
     id = os.urandom(8).hex()
+    if scheduler_file is not None:
+        scheduler_file = scheduler_file.absolute()
+        # The server does it too; a signal may come before it could.
+        stopper.cleanups.append(partial(remove_scheduler_file, scheduler_file, id))
+    if scratch is not None:
+        stopper.cleanups.append(partial(remove_tree, scratch))
     try:
         if address is None and (host, port, interface) != (None, None, None):
             check_insecure(insecure)
@@ -64,6 +70,7 @@ def scheduler(
         elif address is None:
             sweep(local_directory)
             own = Scratch(local_directory)
+            stopper.cleanups.append(own.remove)
             scratch = own.path
             address = own.address("scheduler")
         elif is_tcp(address):
@@ -72,7 +79,7 @@ def scheduler(
             address=address,
             id=id,
             name=name,
-            scheduler_file=None if scheduler_file is None else scheduler_file.absolute(),
+            scheduler_file=scheduler_file,
             scratch=scratch,
             lifeline=lifeline,
             insecure=insecure,
@@ -86,13 +93,7 @@ def scheduler(
             click.echo(f"Scheduler at: {getattr(server, 'address', address)}", err=True)
         return stopper.run(server)
     finally:
-        # Again here: a signal may have come before the server could see to it.
-        if scheduler_file is not None:
-            remove_scheduler_file(scheduler_file.absolute(), id)
-        if own is not None:
-            own.remove()
-        elif scratch is not None:
-            remove_tree(scratch)
+        stopper.clean()
 
 
 def main() -> int:

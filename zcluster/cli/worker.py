@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -131,13 +132,14 @@ def worker(
         check_insecure(insecure)
         listen = tcp_address(host, port, interface, 0)
     where = _find_scheduler(address, scheduler_file, death_timeout, insecure, listen)
-    own: Scratch | None = None
     try:
         if scratch is None:
             sweep()
             own = Scratch()
+            stopper.cleanups.append(own.remove)
             scratch = own.path
         else:
+            stopper.cleanups.append(partial(remove_tree, scratch))
             _make_folder(scratch)
         settings = NannySettings(
             scheduler=where.scheduler,
@@ -160,10 +162,7 @@ def worker(
 
         return stopper.run(Nanny(settings))
     finally:
-        if own is not None:
-            own.remove()
-        elif scratch is not None:
-            remove_tree(scratch)
+        stopper.clean()
 
 
 def count_workers(workers: int, cpus: int) -> int:

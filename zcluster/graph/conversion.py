@@ -1,8 +1,8 @@
 """Hand-written tasks into layers: the work behind `spec.from_dict`.
 
-Three steps. `Reader` reads computations, beginning with the wanted keys, into columns; `number_tasks`
-numbers them so that those of one callable stand side by side, and adds the layers; ranks come
-last. The first two cost 2 to 4 µs a task and dominate.
+Three steps. `Reader` reads computations, beginning with the wanted keys, into columns.
+`number_tasks` numbers them so that those of one callable stand side by side, and adds the layers.
+Ranks come last. The first two cost 2 to 4 µs a task and dominate.
 
 Nested tasks travel as a structure (`Nested`) that `evaluate` runs in the worker.
 """
@@ -82,8 +82,19 @@ _IS_ALIAS = -2
 # Types whose pickles are one opcode, with no memory of what came before.
 _PLAIN = frozenset({int, float, bool, type(None)})
 
+# Integers from here on may be larger than a constant may be.
+_LARGE_INT = 1 << 1000
+
 # The shape of a call with one argument, a literal: see `Reader._read_task`.
 _ONE_LITERAL = 0b11
+
+
+def _are_plain(literals: list[Any]) -> bool:
+    for literal in literals:
+        kind = type(literal)
+        if kind not in _PLAIN or (kind is int and not -_LARGE_INT < literal < _LARGE_INT):
+            return False
+    return True
 
 
 class _Templates:
@@ -235,13 +246,12 @@ class Reader:
             function = self._function(task[0])
         if not literals:
             self._add((function, CALL_INPUTS), inputs, None)
-        elif not _PLAIN.issuperset(map(type, literals)):
+        elif not _are_plain(literals):
             self._pack(function, tuple(map(self._argument, task[1:])))
         elif shape == _ONE_LITERAL:
             self._add((function, CALL_SINGLE), inputs, pickle.dumps(literals[0], 5))
         else:
-            constant = self._templates.fill(shape, literals)
-            self._add((function, CALL_PACKED), inputs, constant)
+            self._add((function, CALL_PACKED), inputs, self._templates.fill(shape, literals))
 
     def _pack(self, function: int, args: tuple[Any, ...]) -> None:
         call = pack_call(args, {})

@@ -70,7 +70,7 @@ def ranks(indptr: Integers, indices: Integers) -> Integers:
     rows, columns = _edges(np, indptr, indices)
     taken = np.bincount(columns, minlength=count)
     if not len(columns):
-        return np.arange(count, dtype=np.int32)
+        return np.arange(count, dtype=np.int32)  # type: ignore[no-any-return]
     if taken.max() <= 1:
         by_level = _forest(np, count, rows, columns)
         if by_level is not None:

@@ -40,6 +40,7 @@ from zcluster.graph.tasks import (
     ishashable,
     istask,
     sorted_numbers,
+    taken_keys,
 )
 
 __all__ = [
@@ -92,9 +93,7 @@ def order(dsk: Mapping[Any, Any]) -> dict[Any, int]:
 def _by_number(dsk: Mapping[Any, Any]) -> tuple[list[Any], list[list[int]]]:
     keys = list(dsk)
     numbers = {key: number for number, key in enumerate(keys)}
-    dependencies = [
-        [numbers[d] for d in get_dependencies(dsk, task=dsk[key], as_list=True)] for key in keys
-    ]
+    dependencies = [[numbers[taken] for taken in taken_keys(dsk, dsk[key])] for key in keys]
     return keys, dependencies
 
 
@@ -108,7 +107,8 @@ def from_dict(dsk: Mapping[Any, Any], keys: Any, *, cull: bool = True) -> tuple[
     keys : key, or (nested) list of keys
         What is wanted; these become the graph's outputs.
     cull : bool
-        Leave out what the wanted keys do not need.
+        Leave out what the wanted keys do not need. Otherwise all of it is run: what nobody takes
+        becomes an output too, after the wanted ones.
 
     Returns
     -------
@@ -139,6 +139,9 @@ def from_dict(dsk: Mapping[Any, Any], keys: Any, *, cull: bool = True) -> tuple[
     order_graph(graph)
     result = _map_nested(wanted, numbers.__getitem__)
     graph.want(list(flatten(result)))
+    if not cull:
+        taken = {i for layer in graph.layers for i in map(int, layer.indices)}
+        graph.want([task for task in range(graph.count) if task not in taken])
     return graph, result
 
 

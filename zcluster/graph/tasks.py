@@ -20,6 +20,7 @@ __all__ = [
     "ishashable",
     "istask",
     "sorted_numbers",
+    "taken_keys",
 ]
 
 # Keys looked through for near names, when one is missing.
@@ -79,10 +80,14 @@ def get_dependencies(
     >>> get_dependencies({"x": 1, "y": (sum, ["x", 2])}, "y")
     {'x'}
     """
-    if task is None:
-        task = computation(dsk, key)
+    found = taken_keys(dsk, computation(dsk, key) if task is None else task)
+    return found if as_list else set(found)
+
+
+def taken_keys(dsk: Mapping[Any, Any], value: Any) -> list[Any]:
+    """Return the keys in a computation, one for each place where one stands."""
     found: list[Any] = []
-    stack = [task]
+    stack = [value]
     while stack:
         value = stack.pop()
         if type(value) is list:
@@ -95,7 +100,7 @@ def get_dependencies(
                     found.append(value)
             except TypeError:  # not hashable: a literal
                 continue
-    return found if as_list else set(found)
+    return found
 
 
 def sorted_numbers(keys: Sequence[Any], dependencies: list[list[int]]) -> list[int]:
@@ -138,6 +143,7 @@ def cycle_error(
 
 
 def computation(dsk: Mapping[Any, Any], key: Any) -> Any:
+    """Return what a graph has under a key, or raise `InvalidGraph` with near names."""
     try:
         if key in dsk:
             return dsk[key]

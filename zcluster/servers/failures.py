@@ -68,7 +68,8 @@ def describe(
         node=node,
         worker=worker,
     )
-    pickled = _pickled(error)
+    # Errors of our own are made again from their kind; they need no pickle.
+    pickled = _pickled(error) if kind == "task" else b""
     error.__traceback__ = None
     return info, pickled
 

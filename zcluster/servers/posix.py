@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 
 __all__ = [
     "anonymous_memory",
@@ -59,6 +58,9 @@ def anonymous_memory(name: str, size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
     else:
+        # Not at the top: it takes 4 ms, and only systems without memfd need it.
+        import tempfile
+
         fd, path = tempfile.mkstemp(prefix=name)
         os.unlink(path)
     try:

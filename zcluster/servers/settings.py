@@ -28,7 +28,7 @@ class SchedulerSettings:
     scheduler_file : Path, optional
         Written once the address is bound, removed at the end if it is still ours.
     scratch : Path, optional
-        A folder to remove at the end, whoever made it.
+        The folder its socket is in; the command removes it at the end.
     lifeline : int, optional
         Read end of the pipe whose end is our parent's end.
     insecure : bool
@@ -66,7 +66,7 @@ class NannySettings:
     store_limit : int
         Bytes of results the node keeps in memory.
     scratch : Path
-        Our own 0700 folder; removed at the end.
+        Our own 0700 folder, there already; the command removes it at the end.
     data_address : str
         Where to bind the data port, ``ipc://`` in the scratch folder or ``tcp://``.
     local_directory : Path

@@ -180,7 +180,7 @@ class Worker:
             self._handlers[type(message)](message, frames[1:])
             # Asked, not tried: a receive that fails costs more, and lets go of the
             # interpreter's lock, which then goes back and forth with the slot just woken.
-            if not self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+            if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 return
 
     def _on_run(self, run: Run, frames: list[bytes]) -> None:

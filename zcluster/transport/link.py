@@ -75,6 +75,8 @@ class Link:
     timeout, grace, patience : float
         Seconds to wait: for the first welcome; for a server that refuses
         connections; for one that accepts them and does not answer.
+    beat : callable
+        Makes the heartbeat from the loop's lag.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Link:
         timeout: float = 30.0,
         grace: float = 2.0,
         patience: float = 30.0,
+        beat: Callable[[float], Heartbeat] = Heartbeat,
     ) -> None:
         self.address = address
         self.refused = 0
@@ -101,6 +104,7 @@ class Link:
         self._on_message = on_message
         self._on_welcome = on_welcome
         self._on_lost = on_lost
+        self._beat = beat
         self._timeout, self._grace, self._patience = timeout, grace, patience
         self._session = Session()
         self._token = b""
@@ -212,7 +216,7 @@ class Link:
                 self._lose(f"{self.address} {state}, for {waited:.1f} s now")
         elif now - self._last_sent >= HEARTBEAT_SECONDS:
             lag, self._loop.lag = self._loop.lag, 0.0
-            self._transmit(self._session.bare(encode(Heartbeat(lag))))
+            self._transmit(self._session.bare(encode(self._beat(lag))))
         if not self._over:
             self._loop.call_later(0.1 if not self._live else HEARTBEAT_SECONDS / 2, self._tick)
 

@@ -158,6 +158,10 @@ class Loop:
         self._stopped = True
         self.wake()
 
+    def resume(self) -> None:
+        """Let `run` be called again after `stop`."""
+        self._stopped = False
+
     def close(self) -> None:
         """Release the loop's own descriptors; call after `run` has returned."""
         if not self._closed:

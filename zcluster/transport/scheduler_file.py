@@ -1,6 +1,6 @@
 """The scheduler file: where a scheduler says how to reach it.
 
-A JSON object ``{"type", "id", "address", "insecure", "pid", "host", "started"}``, and
+A JSON object ``{"type", "id", "address", "insecure", "pid", "host", "started", …}``, and
 later the cluster's keys. Whoever reads it can run code as its owner, so it has mode
 0600 from its first byte, appears complete or not at all (written beside, then
 renamed), and is **refused** when others could have read or written it: group or
@@ -18,7 +18,7 @@ import os
 import socket
 import stat
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from zcluster.errors import InvalidArgument, StartError
@@ -51,6 +51,8 @@ class SchedulerFile:
         Where the scheduler runs.
     started : float
         Seconds since the epoch.
+    version, python : str
+        Of zcluster and of the interpreter that runs the scheduler.
     """
 
     address: str
@@ -58,7 +60,9 @@ class SchedulerFile:
     insecure: bool = False
     pid: int = 0
     host: str = ""
-    started: float = 0.0
+    started: float = field(default_factory=time.time)
+    version: str = ""
+    python: str = ""
     type: str = "scheduler"
 
 

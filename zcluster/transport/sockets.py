@@ -40,7 +40,7 @@ def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.
         Whether ZeroMQ's own heartbeats run on it. They are answered by its
         thread, so they tell a dead or frozen peer from a busy one.
     """
-    made = context.socket(kind)
+    made: zmq.Socket[Any] = context.socket(kind)
     made.setsockopt(zmq.LINGER, 0)
     made.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
     # Back-stops only: sessions bound what is in flight by bytes.
@@ -62,7 +62,8 @@ def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.
 
 def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
     """Return a socket on which a socket's connection events arrive."""
-    return watched.get_monitor_socket(_MONITORED)
+    made: zmq.Socket[Any] = watched.get_monitor_socket(_MONITORED)
+    return made
 
 
 def check_address(address: str, insecure: bool) -> str:

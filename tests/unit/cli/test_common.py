@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -58,22 +60,38 @@ def test_a_server_that_ends_by_itself_is_status_0() -> None:
     assert common.Stopper(launched=False).run(Ends()) == 0
 
 
-def test_a_second_signal_ends_at_once_but_through_finally() -> None:
-    stopper = common.Stopper(launched=False)
-    stopper.install()
-    server = Ends(signal.SIGINT, signal.SIGINT)
-    with pytest.raises(SystemExit) as raised:
-        stopper.run(server)
-    assert raised.value.code == 130
-    assert server.stopped == 1
+@pytest.mark.parametrize("signals", ["before", "twice"])
+def test_a_signal_that_cannot_wait_ends_at_once_after_the_clean_up(signals: str) -> None:
+    """Before there is a server, or again: even where an exception would be swallowed."""
+    code = (
+        "import os, signal, sys\n"
+        "from zcluster.cli import common\n"
+        "stopper = common.Stopper(launched=False)\n"
+        "stopper.install()\n"
+        "stopper.cleanups += [lambda: print('last', flush=True), lambda: print('first')]\n"
+        "class Collected:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "class Deaf:\n"
+        "    def run(self): Collected(); print('asked'); Collected(); print('never')\n"
+        "    def stop(self): pass\n"
+        "if sys.argv[1] == 'before': Collected()\n"
+        "stopper.run(Deaf())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code, signals], capture_output=True, text=True, timeout=30
+    )
+    asked = ["asked"] if signals == "twice" else []
+    assert run.stdout.split() == [*asked, "first", "last"]
+    assert (run.returncode, run.stderr) == (143, "")
 
 
-def test_a_signal_before_there_is_a_server_ends_at_once() -> None:
+def test_the_clean_up_is_done_once() -> None:
+    done: list[int] = []
     stopper = common.Stopper(launched=False)
-    stopper.install()
-    with pytest.raises(SystemExit) as raised:
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert raised.value.code == 143
+    stopper.cleanups.append(lambda: done.append(1))
+    stopper.clean()
+    stopper.clean()
+    assert done == [1]
 
 
 def test_what_was_ignored_at_our_start_stays_ignored() -> None:

@@ -59,6 +59,14 @@ def test_no_workers_at_all_is_possible() -> None:
     assert split_machine(0, None, 8)[0] == 0
 
 
+def test_a_limit_above_the_machine_warns_and_does_not_fail() -> None:
+    with (
+        pytest.warns(UserWarning, match=r"memory_limit of 818\.55 TiB .* more than this machine"),
+        pytest.raises(InvalidArgument, match="is not a folder"),  # what comes after; starts nothing
+    ):
+        LocalCluster(memory_limit="900TB", local_directory="/no/such")
+
+
 def test_importing_it_is_quick_and_has_no_effect(tmp_path: Path) -> None:
     code = (
         "import sys, threading\n"

@@ -73,7 +73,7 @@ def test_groups_fold_trailing_inputs() -> None:
     ],
 )
 def test_columns_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError, match="expected|has 4"):
+    with pytest.raises(ProtocolError, match=r"expected|has 4"):
         batch_of(**changes)
 
 

@@ -58,9 +58,7 @@ def test_a_wrong_call_has_no_frames_at_all() -> None:
     error = caught(make_call, 0, fail, None, [])
     error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
     info, _ = told(error)
-    assert info.traceback == (
-        "TypeError: fail() missing 1 required positional argument: 'text'\n"
-    )
+    assert info.traceback == ("TypeError: fail() missing 1 required positional argument: 'text'\n")
 
 
 def test_the_pickled_exception_keeps_its_traceback_cause_and_notes() -> None:

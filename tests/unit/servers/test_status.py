@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from zcluster.servers.status import LINE, RUNS, STARTED, TASK, SlotStatus, StatusPage
+from zcluster.servers.status import TASK, SlotStatus, StatusPage
 
 
 def test_a_new_page_says_that_nothing_runs() -> None:
@@ -25,17 +27,23 @@ def test_task_zero_is_a_task() -> None:
     page.close()
 
 
+_WRITER = """
+import os, signal, sys
+from zcluster.servers.status import LINE, RUNS, STARTED, TASK, StatusPage
+page = StatusPage(int(sys.argv[1]), 2)
+page.cells[LINE + TASK] = 5 << 40
+page.cells[LINE + STARTED] = 77
+page.cells[LINE + RUNS] = 8
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_what_a_process_wrote_is_there_after_it_was_killed() -> None:
     page = StatusPage.create(slots=2)
-    pid = os.fork()
-    if pid == 0:
-        theirs = StatusPage(os.dup(page.fd), 2)
-        theirs.cells[LINE + TASK] = 5 << 40
-        theirs.cells[LINE + STARTED] = 77
-        theirs.cells[LINE + RUNS] = 8
-        os.kill(os.getpid(), signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITER, str(page.fd)], pass_fds=(page.fd,), timeout=30, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
     assert page.read() == [SlotStatus(0, None, 0, 0), SlotStatus(1, 5 << 40, 77, 8)]
     page.close()
 

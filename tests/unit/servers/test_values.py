@@ -79,9 +79,12 @@ def test_a_lease_that_nobody_uses_returns_at_once() -> None:
 def test_ends_in_many_threads_are_all_counted() -> None:
     returns: deque[tuple[int, int, int]] = deque()
     lease = Lease((1, 2, 3), 4000, returns)
-    threads = [
-        threading.Thread(target=lambda: [lease.end() for _ in range(1000)]) for _ in range(4)
-    ]
+
+    def end() -> None:
+        for _ in range(1000):
+            lease.end()
+
+    threads = [threading.Thread(target=end) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,7 +142,7 @@ def test_a_result_is_written_where_the_nanny_said(store: Store) -> None:
     assert where is not None
     store.slabs.follow(store.arena)
     store.slabs.reserve(where)
-    store.values.write(tuple(where), planned)
+    store.values.write((where.slab, where.offset, where.length), planned)
     assert load(store.slabs.view(Range(*where)))[4095] == 4095
 
 

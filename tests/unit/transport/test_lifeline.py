@@ -25,7 +25,7 @@ def test_the_end_of_the_pipe_is_told_once_and_the_descriptor_is_closed() -> None
 
     try:
         lifeline.watch(loop, read, on_end, grace=30.0)
-        loop.call_later(0.0, lambda: os.write(write, b"hello"))  # what is said is passed over
+        os.write(write, b"hello")  # what is said is passed over
         loop.call_later(0.02, lambda: os.close(write))
         loop.run()
         assert told == ["end"]

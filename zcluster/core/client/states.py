@@ -79,6 +79,6 @@ def advance(state: State, event: str, task: int) -> State:
         return TRANSITIONS[state, event]
     except KeyError:
         raise InvariantError(
-            f"task {task:#x} is {state.name.lower()} here and cannot take {event!r}; "
+            f"task {task:#x} is {state.name} at its client and cannot take {event!r}; "
             "please report this with the output of client.story(future)"
         ) from None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zcluster.protocol.messages import ErrorInfo, Message, NodeInfo, Slot
-from zcluster.types import Frames
+from zcluster.types import Buffer, Frames
 
 __all__ = [
     "ClientRecord",
@@ -143,7 +143,7 @@ class ClientRecord:
     away_since: float | None = None
     submissions: dict[int, Submission] = field(default_factory=dict)
     #: Results to be said at the next flush: (task, bytes or None).
-    resolved: list[tuple[int, bytes | memoryview | None]] = field(default_factory=list)
+    resolved: list[tuple[int, Buffer | None]] = field(default_factory=list)
     #: Bytes sent and not acknowledged; the driver keeps it up to date.
     in_flight: int = 0
 

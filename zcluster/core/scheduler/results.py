@@ -28,6 +28,7 @@ from zcluster.core.scheduler.records import ClientRecord, Failure, LayerRecord, 
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed, Finished, Unreachable
+from zcluster.types import Buffer
 
 __all__ = [
     "cancel",
@@ -172,7 +173,7 @@ def give_back(s: SchedulerState, task: int, tell: bool) -> None:
 
 
 def finish_reported(
-    s: SchedulerState, node: NodeRecord, message: Finished, frame: bytes | memoryview
+    s: SchedulerState, node: NodeRecord, message: Finished, frame: Buffer
 ) -> None:
     """Take in a batch of results made at a node."""
     pages = s.pages
@@ -229,7 +230,7 @@ def finish_reported(
     s.journal.note(s.now, "finished", node.info.name, message.tasks)
 
 
-def _tell_others(s: SchedulerState, task: int, blob: bytes | memoryview | None) -> None:
+def _tell_others(s: SchedulerState, task: int, blob: Buffer | None) -> None:
     for client_index in s.wants[task]:
         other = s.clients.get(client_index)
         if other is not None:

@@ -1,0 +1,661 @@
+"""The client's core: calls and messages in, messages and effects out."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from zcluster.core.client.core import CREDIT, IMPORTS_OF_SUBMISSION, ClientCore
+from zcluster.core.client.records import (
+    Announced,
+    Answered,
+    Failure,
+    NodesChanged,
+    Options,
+    PutBlob,
+    Wanted,
+)
+from zcluster.core.client.states import State
+from zcluster.errors import InvalidArgument, InvariantError, ProtocolError
+from zcluster.graph.columns import read_part
+from zcluster.graph.layers import Graph, GraphLayer
+from zcluster.protocol.callables import pack_callable
+from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE, PackedCall
+from zcluster.protocol.messages import (
+    Answer,
+    Ask,
+    Cancel,
+    Cancelled,
+    ErrorInfo,
+    Failed,
+    Goodbye,
+    Message,
+    NodeInfo,
+    Nodes,
+    Release,
+    Resolved,
+    Scattered,
+    Submit,
+    Unreachable,
+)
+from zcluster.types import Frames, first_task
+
+FUNCTION = pack_callable(operator.neg)
+FIRST = first_task(3)
+
+
+def make_node(index: int) -> NodeInfo:
+    return NodeInfo(index, f"n{index}", "h", 1, "ipc:///d", "", 0, [])
+
+
+def make_core(nodes: Iterable[int] = (0,)) -> ClientCore:
+    core = ClientCore()
+    core.on_welcome(3, [make_node(index) for index in nodes])
+    core.take_effects()
+    return core
+
+
+def add(core: ClientCore, *inputs: Wanted, key: str | None = None) -> Wanted:
+    if inputs:
+        return core.add_call("f", FUNCTION, PackedCall(CALL_INPUTS, None, None, []), inputs, key=key)
+    return core.add_call("f", FUNCTION, PackedCall(CALL_SINGLE, b"\x80", None, []), key=key)
+
+
+def sent(core: ClientCore) -> list[tuple[Message, Frames]]:
+    core.collect()
+    return list(core.outgoing(lambda: 0))
+
+
+def messages(core: ClientCore) -> list[Message]:
+    return [message for message, _ in sent(core)]
+
+
+def edges(submit: Submit, frames: Frames) -> dict[int, list[int]]:
+    """Return the inputs of each task of a submission in one slice, all as tasks."""
+    found: dict[int, list[int]] = {}
+    for part in submit.parts:
+        columns = read_part(part, frames, end=submit.count, imports=len(submit.imports))
+        for position in range(part.count):
+            if columns.indptr is None:
+                start, stop = position * columns.arity, (position + 1) * columns.arity
+            else:
+                start, stop = columns.indptr[position], columns.indptr[position + 1]
+            found[submit.submission + part.first + position] = [
+                submit.submission + i if i < submit.count else submit.imports[i - submit.count]
+                for i in columns.indices[start:stop]
+            ]
+    return found
+
+
+def resolve(core: ClientCore, *records: Wanted, blob: bytes = b"blob") -> None:
+    tasks = [record.task for record in records]
+    message = Resolved(tasks, [len(blob)] * len(tasks), [], [])
+    core.on_message(message, [blob * len(tasks)])
+
+
+def failed(task: int, kind: str = "task", data: bytes = b"") -> tuple[Failed, Frames]:
+    info = ErrorInfo(kind, "builtins.ValueError", "no", "", task, 2, "n", "w", (0, 0, len(data)))
+    return Failed([task], [2], [0], [info]), [data]
+
+
+# ------------------------------------------------------------------------ submitting
+
+
+def test_tasks_are_numbered_densely_from_the_clients_range() -> None:
+    core = make_core()
+    assert [add(core).task for _ in range(3)] == [FIRST, FIRST + 1, FIRST + 2]
+    core.collect()
+    assert add(core).task == FIRST + 3
+
+
+def test_calls_made_together_leave_as_one_submission_of_wanted_tasks() -> None:
+    core = make_core()
+    for _ in range(5):
+        add(core)
+    (submit,) = messages(core)
+    assert isinstance(submit, Submit)
+    assert (submit.submission, submit.count, submit.outputs) == (FIRST, 5, [(0, 5)])
+    assert len(submit.layers) == 1
+    assert submit.last
+    assert core.submitted == 5
+
+
+def test_inputs_are_tasks_of_the_submission_or_imports() -> None:
+    core = make_core()
+    old = add(core)
+    core.collect()
+    a = add(core)
+    b = add(core, a, old, a)
+    c = add(core, old, b)
+    _, (submit, frames) = sent(core)
+    assert isinstance(submit, Submit)
+    assert submit.imports == [old.task]
+    assert edges(submit, frames) == {
+        a.task: [],
+        b.task: [a.task, old.task, a.task],
+        c.task: [old.task, b.task],
+    }
+
+
+def test_a_map_is_one_layer_and_its_keys_are_shared() -> None:
+    core = make_core()
+    records = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * 3, ["a", "b", "c"])
+    after = add(core)
+    (submit,) = messages(core)
+    assert isinstance(submit, Submit)
+    assert [record.task for record in records] == [FIRST, FIRST + 1, FIRST + 2]
+    assert after.task == FIRST + 3
+    assert submit.layers[0].keys == ["a", "b", "c"]
+    assert submit.layers[0].shared
+    assert core.shared("b") is records[1]
+
+
+def test_options_reach_the_layer() -> None:
+    core = make_core()
+    call = PackedCall(CALL_SINGLE, b"\x80", None, [])
+    core.add_call("f", FUNCTION, call, options=Options(("w1",), True, 4, -2))
+    core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"], options=Options(retries=1))
+    (submit,) = messages(core)
+    assert isinstance(submit, Submit)
+    first, second = submit.layers
+    assert (first.workers, first.allow_other_workers, first.retries) == (["w1"], True, 4)
+    assert first.priority == -2
+    assert second.retries == 1
+
+
+def test_an_open_submission_with_many_imports_is_closed_early() -> None:
+    core = make_core()
+    olds = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * (IMPORTS_OF_SUBMISSION + 1))
+    core.collect()
+    add(core, *olds)
+    add(core, olds[0])
+    submits = [message for message in messages(core) if isinstance(message, Submit) and message.last]
+    assert [len(message.outputs) for message in submits] == [1, 1, 1]
+
+
+def test_a_graph_is_one_submission_and_its_outputs_are_wanted() -> None:
+    core = make_core()
+    old = add(core)
+    graph = Graph()
+    graph.add_layer(GraphLayer("x", (3,), 3, CALL_INPUTS, FUNCTION, 1, None, [~0, 0, 1]))
+    graph.imports.append("stands for old")
+    graph.outputs = [(2, 1), (0, 1)]
+    records = core.add_graph(graph, [old], lambda number: f"x{number}")
+    assert [record.task for record in records] == [FIRST + 3, FIRST + 1]
+    assert [record.label for record in records] == ["x2", "x0"]
+    assert set(core.wanted) == {FIRST, FIRST + 1, FIRST + 3}
+    _, (submit, frames) = sent(core)
+    assert isinstance(submit, Submit)
+    assert edges(submit, frames)[FIRST + 1] == [old.task]
+    assert add(core).task == FIRST + 4
+
+
+def test_a_graph_that_cannot_be_sent_is_refused_at_the_call_and_takes_no_numbers() -> None:
+    core = make_core()
+    graph = Graph()
+    graph.add_layer(GraphLayer("x", (3,), 3, CALL_INPUTS, FUNCTION, 0))
+    graph.outputs = [(0, 1)] * 2_000_000
+    with pytest.raises(InvalidArgument, match="runs of outputs"):
+        core.add_graph(graph, [], str)
+    assert add(core).task == FIRST
+    assert len(messages(core)) == 1
+
+
+def test_an_empty_graph_is_no_message() -> None:
+    core = make_core()
+    assert core.add_graph(Graph(), [], str) == []
+    assert messages(core) == []
+
+
+def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end() -> None:
+    core = ClientCore()
+    with pytest.raises(InvariantError, match="between its welcome and its end"):
+        add(core)
+    core = make_core()
+    core.end(Failure("closed", "over"))
+    with pytest.raises(InvariantError, match="between its welcome and its end"):
+        add(core)
+    with pytest.raises(InvariantError, match="welcomed twice"):
+        core.on_welcome(4, [])
+
+
+# ------------------------------------------------------------------------ credit
+
+
+def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> None:
+    core = make_core()
+    constants = [b"\x80" + bytes(60_000)] * 300  # 18 MB: five slices
+    records = core.add_map("f", FUNCTION, CALL_SINGLE, constants)
+    core.collect()
+    core.drop(records)
+    core.collect()
+    in_flight = 0
+    first = []
+    for message, frames in core.outgoing(lambda: in_flight):
+        first.append(message)
+        in_flight += sum(len(frame) for frame in frames)
+    assert all(isinstance(message, Submit) for message in first)
+    assert CREDIT <= in_flight < CREDIT + (5 << 20)
+    assert core.has_outgoing
+    assert list(core.outgoing(lambda: in_flight)) == []
+    rest = [message for message, _ in core.outgoing(lambda: 0)]
+    assert isinstance(rest[-1], Release)
+    assert isinstance(rest[-2], Submit)
+    assert rest[-2].last
+    assert not core.has_outgoing
+
+
+# ------------------------------------------------------------------------ results
+
+
+def test_small_results_are_cut_from_the_frame() -> None:
+    core = make_core()
+    a, b, c = add(core), add(core), add(core)
+    message = Resolved([a.task, 99, b.task], [1, 2, 3], [], [])
+    core.on_message(message, [b"xyyzzz"])
+    assert (a.state, a.detail) == (State.HERE, b"x")
+    assert (b.state, b.detail) == (State.HERE, b"zzz")
+    assert c.state is State.PENDING
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_large_results_are_announced(is_whole: bool) -> None:
+    """Their sizes and holders may be columns of all tasks or of them alone."""
+    core = make_core()
+    a, b = add(core), add(core)
+    columns = ([1, 500], [0, 4]) if is_whole else ([500], [4])
+    core.on_message(Resolved([a.task, b.task], [1, -1], *columns), [b"x"])
+    assert a.state is State.HERE
+    assert (b.state, b.detail) == (State.ANNOUNCED, Announced(4, 500))
+
+
+@pytest.mark.parametrize(
+    ("message", "frames"),
+    [
+        (Resolved([FIRST], [5], [], []), [b"four"]),
+        (Resolved([FIRST], [-1], [], []), []),
+        (Resolved([FIRST], [-1], [1], []), []),
+        (Failed([FIRST], [1], [0], []), []),
+        (Goodbye(), []),
+    ],
+)
+def test_a_message_that_contradicts_itself_is_refused(message: Message, frames: Frames) -> None:
+    core = make_core()
+    add(core)
+    with pytest.raises(ProtocolError):
+        core.on_message(message, frames)
+
+
+def test_watchers_are_handed_back_once_with_the_settled_record() -> None:
+    core = make_core()
+    a, b = add(core), add(core)
+    a.watchers = ["x", "y"]
+    resolve(core, a, b)
+    assert core.take_settled() == [(a, ["x", "y"])]
+    assert core.take_settled() == []
+    assert a.watchers is None
+
+
+def test_an_error_comes_with_its_fields_and_the_pickled_exception() -> None:
+    core = make_core()
+    a = add(core)
+    core.on_message(*failed(a.task, data=b"pickled"))
+    assert a.state is State.ERROR
+    assert a.detail.pickled == b"pickled"
+    assert (a.detail.kind, a.detail.attempt) == ("task", 2)
+
+
+def test_data_that_nobody_can_make_again_is_lost() -> None:
+    core = make_core()
+    a = add(core)
+    core.on_message(*failed(a.task, "lost"))
+    assert a.state is State.LOST
+
+
+def test_what_comes_after_the_final_word_changes_nothing() -> None:
+    core = make_core()
+    a, b, c = add(core), add(core), add(core)
+    resolve(core, a)
+    core.on_message(Cancelled([b.task], "why"), [])
+    core.on_message(*failed(c.task))
+    before = [(record.state, record.detail) for record in (a, b, c)]
+    for record in (a, b, c):
+        resolve(core, record, blob=b"other")
+        core.on_message(*failed(record.task))
+        core.on_message(Cancelled([record.task], ""), [])
+        core.on_message(Resolved([record.task], [-1], [9], [0]), [])
+    assert [(record.state, record.detail) for record in (a, b, c)] == before
+
+
+def test_an_announced_result_that_cannot_be_fetched_is_pending_again() -> None:
+    core = make_core()
+    a = add(core)
+    core.collect()
+    core.on_message(Resolved([a.task], [-1], [9], [0]), [])
+    core.unreachable(a, 5)  # an answer to an old question
+    assert a.state is State.ANNOUNCED
+    core.unreachable(a, 0)
+    assert a.state is State.PENDING
+    assert messages(core)[-1] == Unreachable([a.task], 0)
+    core.on_message(Resolved([a.task], [-1], [9], [1]), [])
+    assert a.detail == Announced(1, 9)
+
+
+# ---------------------------------------------------------------- holds and keys
+
+
+def test_a_task_is_released_with_its_last_hold_and_after_its_submission() -> None:
+    core = make_core()
+    a = add(core, key="k")
+    assert core.shared("k") is a
+    core.drop([a])
+    assert a.task in core.wanted
+    core.drop([a])
+    assert core.wanted == {}
+    assert core.keys == {}
+    submit, release = messages(core)
+    assert isinstance(submit, Submit)
+    assert release == Release([a.task])
+
+
+def test_a_key_can_be_used_again_after_a_cancellation_but_is_shared_after_an_error() -> None:
+    core = make_core()
+    a, b = add(core, key="a"), add(core, key="b")
+    core.on_message(*failed(a.task))
+    core.cancel([b])
+    assert core.shared("a") is a
+    assert core.shared("b") is None
+    again = add(core, key="b")
+    core.drop([b])
+    assert core.shared("b") is again
+
+
+def test_cancelling_counts_at_once_and_only_for_what_is_pending() -> None:
+    core = make_core()
+    a, b = add(core), add(core)
+    resolve(core, b)
+    a.watchers = ["x"]
+    core.cancel([a, b], "enough")
+    assert a.state is State.CANCELLED
+    assert a.detail == Failure("cancelled", "enough")
+    assert b.state is State.HERE
+    assert core.take_settled() == [(a, ["x"])]
+    submit, cancel = messages(core)
+    assert isinstance(submit, Submit)
+    assert cancel == Cancel([a.task], "enough")
+    core.cancel([a])
+    assert messages(core) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("closed", State.CANCELLED), ("scheduler", State.LOST)]
+)
+def test_the_end_settles_everything_that_is_open(kind: str, state: State) -> None:
+    core = make_core()
+    a, b, c = add(core), add(core), add(core)
+    resolve(core, a)
+    core.on_message(Resolved([b.task], [-1], [9], [0]), [])
+    c.watchers = ["x"]
+    failure = Failure(kind, "gone")
+    core.end(failure)
+    core.end(Failure("closed", "again"))
+    assert a.state is State.HERE
+    assert b.state is c.state is state
+    assert c.detail is core.ended is failure
+    assert [record for record, _ in core.take_settled()] == [c]
+    core.drop([a, b, c])
+    core.collect()
+    assert not core.has_news
+    assert not core.has_outgoing
+
+
+# ------------------------------------------------------------------------- data
+
+
+def large(core: ClientCore, *inputs: Wanted) -> Wanted:
+    call = PackedCall(2, None, None, [])
+    return core.add_call("f", FUNCTION, call, inputs, large=b"large" * 100)
+
+
+def test_a_large_argument_is_a_data_task_before_the_call() -> None:
+    core = make_core()
+    other = add(core)
+    record = large(core, other)
+    (put,) = core.take_effects()
+    assert isinstance(put, PutBlob)
+    assert (put.task, put.node, put.blob) == (FIRST + 1, 0, b"large" * 100)
+    ((submit, frames),) = sent(core)
+    assert isinstance(submit, Submit)
+    assert edges(submit, frames)[record.task] == [other.task, put.task]
+    data = submit.layers[1]
+    assert (data.call, data.function, data.first) == (3, b"", 1)
+    core.stored(put.task, put.node, 500)
+    assert messages(core) == [Scattered([put.task], [0], [500])]
+
+
+def test_the_copy_is_put_again_while_the_call_may_need_it_and_then_released() -> None:
+    core = make_core([0, 1])
+    record = large(core)
+    (put,) = core.take_effects()
+    assert isinstance(put, PutBlob)
+    core.stored(put.task, put.node, 500)
+    core.on_message(Unreachable([put.task], put.node), [])
+    (again,) = core.take_effects()
+    assert isinstance(again, PutBlob)
+    assert (again.task, again.node) == (put.task, 1 - put.node)
+    core.stored(again.task, again.node, 500)
+    messages(core)
+    resolve(core, record)
+    assert messages(core) == [Release([put.task])]
+    core.on_message(Unreachable([put.task], again.node), [])
+    assert core.take_effects() == []
+    (cancel,) = messages(core)
+    assert isinstance(cancel, Cancel)
+    assert cancel.tasks == [put.task]
+
+
+def test_a_copy_is_kept_for_a_later_task_of_the_chain() -> None:
+    """The first call's future may go: what depends on it still needs it to run."""
+    core = make_core()
+    a = large(core)
+    b = add(core, a)
+    core.drop([a])
+    (put,) = core.take_effects()
+    assert isinstance(put, PutBlob)
+    core.stored(put.task, put.node, 500)
+    messages(core)
+    core.on_message(Unreachable([put.task], 0), [])
+    assert [type(effect) for effect in core.take_effects()] == [PutBlob]
+    resolve(core, b)
+    assert messages(core) == [Release([put.task])]
+
+
+def test_a_graphs_large_arguments_are_kept_until_all_its_outputs_are_settled() -> None:
+    core = make_core()
+    graph = Graph()
+    graph.add_layer(GraphLayer("x", (2,), 2, CALL_INPUTS, FUNCTION, 1, None, [~0, ~0]))
+    graph.imports.append("large")
+    graph.outputs = [(0, 2)]
+    a, b = core.add_graph(graph, [b"blob"], str)
+    (put,) = core.take_effects()
+    assert isinstance(put, PutBlob)
+    data, main = messages(core)
+    assert isinstance(data, Submit)
+    assert isinstance(main, Submit)
+    assert main.imports == [put.task] == [data.submission]
+    resolve(core, a)
+    assert messages(core) == []
+    core.drop([b])
+    assert messages(core) == [Release([b.task, put.task])]
+
+
+def test_a_graph_without_outputs_keeps_no_copy() -> None:
+    core = make_core()
+    graph = Graph()
+    graph.add_layer(GraphLayer("x", (1,), 1, CALL_INPUTS, FUNCTION, 1, None, [~0]))
+    graph.imports.append("large")
+    assert core.add_graph(graph, [b"blob"], str) == []
+    assert isinstance(messages(core)[-1], Release)
+
+
+def test_a_scattered_value_is_finished_when_stored_and_kept_until_released() -> None:
+    core = make_core()
+    record = core.scatter(b"value", "int", key="int-1")
+    assert core.shared("int-1") is record
+    record.watchers = ["x"]
+    core.stored(record.task, 0, 5)
+    assert (record.state, record.detail) == (State.HERE, b"value")
+    assert core.take_settled() == [(record, ["x"])]
+    core.take_effects()
+    core.on_message(Unreachable([record.task], 0), [])
+    assert [type(effect) for effect in core.take_effects()] == [PutBlob]
+    messages(core)
+    user = add(core, record)
+    core.drop([record, record])
+    (_, release) = messages(core)
+    assert release == Release([record.task])
+    core.stored(record.task, 0, 5)
+    core.on_message(Unreachable([record.task], 0), [])
+    assert [type(effect) for effect in core.take_effects()] == [PutBlob]
+    core.stored(record.task, 0, 5)
+    resolve(core, user)
+    core.on_message(Unreachable([record.task], 0), [])
+    assert core.take_effects() == []
+
+
+def test_a_value_scattered_everywhere_is_finished_when_all_nodes_have_it() -> None:
+    core = make_core([0, 1])
+    record = core.scatter(b"v", "int", everywhere=True)
+    core.stored(record.task, 0, 1)
+    assert record.state is State.PENDING
+    core.stored(record.task, 1, 1)
+    assert record.state is State.HERE
+    assert messages(core)[-1] == Scattered([record.task] * 2, [0, 1], [1, 1])
+
+
+def test_when_no_store_has_room_the_call_fails_and_says_so() -> None:
+    core = make_core()
+    record = large(core)
+    scattered = core.scatter(b"v", "int")
+    for effect in core.take_effects():
+        assert isinstance(effect, PutBlob)
+        core.not_stored(effect.task, effect.node, "full")
+    assert record.state is scattered.state is State.ERROR
+    assert record.detail == scattered.detail == Failure("store", "full")
+    cancels = [message for message in messages(core) if isinstance(message, Cancel)]
+    assert [message.reason for message in cancels] == ["full", "full"]
+
+
+def test_data_waits_for_the_first_node() -> None:
+    core = make_core([])
+    large(core)
+    assert core.take_effects() == []
+    core.on_message(Nodes([make_node(6)], []), [])
+    changed, put = core.take_effects()
+    assert changed == NodesChanged([])
+    assert isinstance(put, PutBlob)
+    assert put.node == 6
+    core.on_message(Nodes([], [6]), [])
+    assert core.take_effects() == [NodesChanged([6])]
+    assert core.nodes == {}
+
+
+# -------------------------------------------------------------------- questions
+
+
+def test_a_question_goes_out_and_its_answer_is_an_effect() -> None:
+    core = make_core()
+    number = core.ask("story", [5], "text")
+    assert messages(core) == [Ask(number, "story", [5], "text")]
+    answer = Answer(number, msgspec.Raw(b"\xc0"))
+    core.on_message(answer, [])
+    assert core.has_effects
+    assert core.take_effects() == [Answered(answer)]
+    assert not core.has_effects
+
+
+# ------------------------------------------------------------------------ a model
+
+
+class Holds(RuleBasedStateMachine):
+    """Futures come, are shared, settled and dropped in any order.
+
+    The model is a list of futures; what the core wants and releases follows from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = make_core()
+        self.futures: list[Wanted] = []
+        self.submitted: set[int] = set()
+        self.released: list[int] = []
+
+    @rule(key=st.sampled_from([None, "a", "b"]), data=st.data())
+    def submit(self, key: str | None, data: Any) -> None:
+        record = None if key is None else self.core.shared(key)
+        if record is None:
+            inputs = data.draw(st.lists(st.sampled_from(self.futures))) if self.futures else []
+            record = add(self.core, *inputs, key=key)
+        self.futures.append(record)
+
+    @rule()
+    def submit_large(self) -> None:
+        self.futures.append(large(self.core))
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data())
+    def drop(self, data: Any) -> None:
+        place = data.draw(st.integers(0, len(self.futures) - 1))
+        self.core.drop([self.futures.pop(place)])
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data(), how=st.sampled_from(["resolve", "fail", "cancel", "announce"]))
+    def settle(self, data: Any, how: str) -> None:
+        record = data.draw(st.sampled_from(self.futures))
+        if how == "resolve":
+            resolve(self.core, record)
+        elif how == "fail":
+            self.core.on_message(*failed(record.task))
+        elif how == "cancel":
+            self.core.cancel([record])
+        else:
+            self.core.on_message(Resolved([record.task], [-1], [1], [0]), [])
+
+    @rule()
+    def send(self) -> None:
+        for message in messages(self.core):
+            if isinstance(message, Submit):
+                new = range(message.submission, message.submission + message.count)
+                assert self.submitted.isdisjoint(new)
+                assert not set(message.imports) - self.submitted
+                assert not set(message.imports) & set(self.released)
+                self.submitted.update(new)
+            elif isinstance(message, Release):
+                assert not set(message.tasks) - self.submitted
+                self.released += message.tasks
+
+    @invariant()
+    def wanted_is_what_futures_hold(self) -> None:
+        assert set(self.core.wanted) == {record.task for record in self.futures}
+        for task, record in self.core.wanted.items():
+            assert record.holds == sum(one is record for one in self.futures)
+            assert record.task == task
+        assert not set(self.released) & set(self.core.wanted)
+        assert len(self.released) == len(set(self.released))
+
+    def teardown(self) -> None:
+        """Without futures nothing is held: every task was released, once."""
+        self.core.drop(list(self.futures))
+        self.futures.clear()
+        self.send()
+        assert self.core.wanted == self.core.keys == {}
+        assert sorted(self.released) == sorted(self.submitted)
+
+
+TestHolds = Holds.TestCase

@@ -1,0 +1,319 @@
+"""Which tasks go to which worker, and when: the node's own dispatch.
+
+A batch is some milliseconds of work for one slot, sent in one message and run
+back to back. A slot may have a second batch queued behind the running one as long
+as tasks are short; long tasks are bound late, so that no idle slot waits beside a
+queue. A task whose missing inputs are all in the batch goes in the same batch: a
+chain or a subtree runs in the worker with no message in between.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from zcluster.core.node.records import Assignment, Batch, WorkerRecord
+from zcluster.core.node.states import State
+from zcluster.protocol.messages import Recall, Run, Span
+
+if TYPE_CHECKING:
+    from zcluster.core.node.core import NodeCore
+
+__all__ = ["ask_back", "fill", "finish"]
+
+_READY, _SENT, _WAITING = State.READY, State.SENT, State.WAITING
+
+
+def fill(core: NodeCore) -> None:
+    """Send batches to all slots that can take one."""
+    open_workers = [worker for worker in core.workers.values() if _takes(core, worker)]
+    while core.ready and open_workers:
+        # The emptiest first; each in turn, so that work spreads before it queues.
+        open_workers.sort(key=lambda worker: len(worker.batches) / worker.slots)
+        sent = False
+        for worker in list(open_workers):
+            if _send_batch(core, worker, _slots_left(core, open_workers)):
+                sent = True
+                if not _takes(core, worker):
+                    open_workers.remove(worker)
+                break
+            open_workers.remove(worker)
+        if not sent and not open_workers:
+            return
+
+
+def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
+    """Whether a worker may be sent another batch."""
+    if not worker.is_ready:
+        return False
+    busy = len(worker.batches)
+    if busy < worker.slots:
+        return True
+    if busy >= 2 * worker.slots:
+        return False
+    return all(
+        batch.expected <= 2 * core.settings.batch_seconds and len(batch.tasks) > 1
+        for batch in worker.batches
+    )
+
+
+def _slots_left(core: NodeCore, workers: list[WorkerRecord]) -> int:
+    return max(1, sum(max(0, worker.slots - len(worker.batches)) for worker in workers))
+
+
+def _send_batch(core: NodeCore, worker: WorkerRecord, slots_left: int) -> bool:
+    """Make a batch for one slot and send it; False if nothing here is for this worker."""
+    chosen = _choose(core, worker, slots_left)
+    if not chosen:
+        return False
+    expected = sum(_cost(core, assignment) for assignment in chosen)
+    number = core.next_batch
+    core.next_batch += 1
+    tasks = {assignment.task: assignment for assignment in chosen}
+    worker.batches.append(Batch(number, core.now, expected, tasks))
+    _Message(core, worker, chosen, tasks).send()
+    return True
+
+
+def _cost(core: NodeCore, assignment: Assignment) -> float:
+    learned = core.durations.get(assignment.layer.function)
+    if learned is None:
+        return core.settings.batch_seconds
+    return max(learned, core.settings.least_cost)
+
+
+def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assignment]:
+    """Take ready tasks by rank, and tasks that follow from them, up to a batch's time."""
+    ready = core.ready
+    settings = core.settings
+    left = settings.batch_seconds
+    share = -(-len(ready) // slots_left)
+    chosen: list[Assignment] = []
+    following: list[tuple[int, int, Assignment]] = []
+    kept: list[tuple[int, int, Assignment]] = []
+    batch = core.next_batch
+    number = worker.number
+    taken = 0
+    while left > 0 and len(chosen) < settings.batch:
+        if following and (not ready or taken >= share or following[0][0] < ready[0][0]):
+            assignment = heapq.heappop(following)[2]
+        elif ready and taken < share:
+            entry = heapq.heappop(ready)
+            assignment = entry[2]
+            if assignment.state != _READY:
+                continue
+            bound = assignment.worker
+            if bound >= 0 and bound != number or not _holds_for(core, assignment, number):
+                kept.append(entry)
+                continue
+            taken += 1
+        else:
+            break
+        cost = _cost(core, assignment)
+        if chosen and cost > left:
+            # It would hold up what is in the batch already.
+            if assignment.state == _READY:
+                kept.append((assignment.rank, assignment.task, assignment))
+            break
+        left -= cost
+        assignment.state = _SENT
+        assignment.worker = number
+        chosen.append(assignment)
+        if assignment.heirs is not None:
+            _follow(assignment.heirs, batch, number, following)
+    for entry in kept:
+        heapq.heappush(ready, entry)
+    return chosen
+
+
+def _follow(
+    heirs: list[Assignment],
+    batch: int,
+    worker: int,
+    following: list[tuple[int, int, Assignment]],
+) -> None:
+    """Note that an input of some tasks is in the batch; queue those with all there."""
+    for heir in heirs:
+        if heir.ahead_of != batch:
+            heir.ahead_of = batch
+            heir.ahead = 1
+        else:
+            heir.ahead += 1
+        if (
+            heir.ahead == heir.missing
+            and heir.state == _WAITING
+            and (heir.worker < 0 or heir.worker == worker)
+        ):
+            heapq.heappush(following, (heir.rank, heir.task, heir))
+
+
+def _holds_for(core: NodeCore, assignment: Assignment, worker: int) -> bool:
+    """Whether no input of a task is in the heap of another worker."""
+    for source in assignment.inputs:
+        result = core.results.get(source)
+        if result is not None and result.worker >= 0 and result.worker != worker:
+            return False
+    return True
+
+
+class _Message:
+    """A `Run` message in the making."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        worker: WorkerRecord,
+        chosen: list[Assignment],
+        tasks: dict[int, Assignment],
+    ) -> None:
+        self._core = core
+        self._worker = worker
+        self._chosen = chosen
+        self._tasks = tasks
+        self._ranges: list[tuple[int, int, int, int]] = []
+        self._inline: list[tuple[int, int]] = []
+        self._blobs: list[bytes] = []
+        self._known: set[int] = set()
+        self._uses: dict[int, int] = {}
+
+    def send(self) -> None:
+        """Put the columns together and send them."""
+        chosen = self._chosen
+        arities: list[int] = []
+        inputs: list[int] = []
+        groups: list[list[int]] = []
+        runs: list[tuple[bytes, int, int]] = []
+        functions: list[tuple[bytes, Span]] = []
+        function_bytes = bytearray()
+        offsets: list[int] = [0]
+        constants: list[bytes] = []
+        end = 0
+        has_groups = False
+        layer = None
+        run = 0
+        for assignment in chosen:
+            if assignment.layer is not layer:
+                if layer is not None:
+                    runs.append((layer.function, layer.call, run))
+                layer, run = assignment.layer, 0
+                self._introduce(layer.function, functions, function_bytes)
+                has_groups = has_groups or bool(layer.whole)
+            run += 1
+            if assignment.inputs:
+                inputs.extend(assignment.inputs)
+                for source in assignment.inputs:
+                    self._bring(source)
+            arities.append(len(assignment.inputs))
+            if assignment.constant:
+                constants.append(assignment.constant)
+                end += len(assignment.constant)
+            offsets.append(end)
+        if layer is not None:
+            runs.append((layer.function, layer.call, run))
+        if has_groups:
+            groups = [[count for _, count in a.layer.whole] for a in chosen]
+        uses, report = self._fates()
+        frames: list[bytes] = [b"".join(constants), b"".join(self._blobs)]
+        if function_bytes:
+            frames.append(bytes(function_bytes))
+        message = Run(
+            functions,
+            runs,
+            list(self._tasks),
+            arities,
+            inputs,
+            groups,
+            offsets if end else [],
+            self._ranges,
+            self._inline,
+            uses,
+            report,
+        )
+        self._core.send_run(self._worker.number, message, list(frames))
+
+    def _introduce(
+        self, digest: bytes, functions: list[tuple[bytes, Span]], data: bytearray
+    ) -> None:
+        if digest and digest not in self._worker.functions:
+            self._worker.functions.add(digest)
+            start = len(data)
+            data += self._core.functions[digest]
+            functions.append((digest, (2, start, len(data))))
+
+    def _bring(self, source: int) -> None:
+        """Say where an input is: in this batch, in the store, or in the message."""
+        if source in self._tasks:
+            self._uses[source] = self._uses.get(source, 0) + 1
+            return
+        if source in self._known:
+            return
+        self._known.add(source)
+        core = self._core
+        result = core.results[source]
+        if result.blob is not None:
+            self._inline.append((source, len(result.blob)))
+            self._blobs.append(result.blob)
+        elif result.place is not None:
+            place = result.place
+            core.memory.lease(place, self._worker.number)
+            self._ranges.append((source, place.slab, place.offset, place.length))
+
+    def _fates(self) -> tuple[list[int], list[int]]:
+        """For each task: its uses in the batch, and whether it must be reported."""
+        uses: list[int] = []
+        report: list[int] = []
+        mine = self._uses
+        all_uses = self._core.uses
+        for assignment in self._chosen:
+            task = assignment.task
+            here = mine.get(task, 0)
+            uses.append(here)
+            report.append(0 if assignment.passing and all_uses.get(task, 0) == here else 1)
+        return uses, report
+
+
+def finish(worker: WorkerRecord, tasks: list[int]) -> None:
+    """Take reported tasks out of a worker's batches."""
+    left = worker.batches
+    for batch in left:
+        open_tasks = batch.tasks
+        for task in tasks:
+            open_tasks.pop(task, None)
+    worker.batches = [batch for batch in left if batch.tasks]
+
+
+def ask_back(core: NodeCore) -> None:
+    """When a slot is idle, ask for part of what is stuck in another worker."""
+    if core.ready:
+        return
+    idle = [w for w in core.workers.values() if w.is_ready and len(w.batches) < w.slots]
+    if not idle:
+        return
+    for worker in core.workers.values():
+        late = [
+            batch
+            for batch in worker.batches
+            if len(batch.tasks) > 1
+            and core.now - batch.sent_at > batch.expected + core.settings.stuck_after
+        ]
+        if not late or core.now - worker.recall_asked < core.settings.stuck_after:
+            continue
+        wanted: list[int] = []
+        for batch in late:
+            wanted.extend(_movable(batch))
+        if wanted:
+            worker.recall_asked = core.now
+            core.effects.to_workers.append((worker.number, Recall(wanted), []))
+
+
+def _movable(batch: Batch) -> list[int]:
+    """Return the later half of a batch, less what follows from its first half."""
+    tasks = list(batch.tasks.values())
+    stay = {assignment.task for assignment in tasks[: (len(tasks) + 1) // 2]}
+    moved: list[int] = []
+    for assignment in tasks[len(stay) :]:
+        if stay.isdisjoint(assignment.inputs) and assignment.worker >= 0:
+            moved.append(assignment.task)
+        else:
+            stay.add(assignment.task)
+    return moved

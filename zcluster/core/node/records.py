@@ -1,0 +1,213 @@
+"""What a node knows of its tasks, results, workers and layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from zcluster.core.node.states import State
+from zcluster.protocol.messages import Message, NodeLayer
+from zcluster.storage.arena import Range
+from zcluster.types import Buffer, Frames
+
+__all__ = [
+    "Assignment",
+    "Effects",
+    "FetchOrder",
+    "Memory",
+    "NodeSettings",
+    "Result",
+    "WorkerEnd",
+    "WorkerRecord",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the core is told once; times in seconds.
+
+    Attributes
+    ----------
+    batch_seconds : float
+        Work sent to a slot in one message.
+    least_cost : float
+        What a task is taken to cost at least.
+    batch : int
+        The most tasks of one message to a worker.
+    queue_below : float
+        A slot gets a second batch while the first runs if its tasks are
+        expected to be shorter than this; longer ones are bound late.
+    stuck_after : float
+        A batch that takes this long beyond what was expected is asked back
+        when another slot is idle.
+    """
+
+    batch_seconds: float = 0.004
+    least_cost: float = 12e-6
+    batch: int = 256
+    queue_below: float = 0.002
+    stuck_after: float = 0.02
+
+
+class Assignment:
+    """A task assigned to this node."""
+
+    __slots__ = (
+        "ahead",
+        "ahead_of",
+        "attempt",
+        "constant",
+        "heirs",
+        "inputs",
+        "layer",
+        "missing",
+        "passing",
+        "rank",
+        "state",
+        "task",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        task: int,
+        attempt: int,
+        layer: NodeLayer,
+        rank: int,
+        inputs: list[int],
+        constant: bytes,
+        passing: bool,
+        worker: int,
+    ) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.layer = layer
+        self.rank = rank
+        self.inputs = inputs
+        self.constant = constant
+        self.passing = passing
+        #: The worker it is bound to or was sent to; -1 for any.
+        self.worker = worker
+        self.state = State.WAITING
+        #: Inputs (by edge) that are not here.
+        self.missing = 0
+        #: Assigned tasks that wait for this one's result.
+        self.heirs: list[Assignment] | None = None
+        #: Of the missing inputs, how many are in the batch numbered ``ahead_of``.
+        self.ahead = 0
+        self.ahead_of = 0
+
+
+class Result:
+    """A result at this node: bytes, or a range of the store, or in a worker's heap.
+
+    ``size`` is that of the blob. ``lent`` marks what other nodes or the
+    scheduler keep too (fetched, cut): it goes with its last use here.
+    """
+
+    __slots__ = ("blob", "lent", "place", "size", "worker")
+
+    def __init__(
+        self,
+        size: int,
+        blob: bytes | None = None,
+        place: Range | None = None,
+        worker: int = -1,
+        lent: bool = False,
+    ) -> None:
+        self.size = size
+        self.blob = blob
+        self.place = place
+        self.worker = worker
+        self.lent = lent
+
+
+@dataclass(slots=True)
+class Batch:
+    """Tasks sent to a worker in one message, not all reported yet."""
+
+    number: int
+    sent_at: float
+    expected: float
+    tasks: dict[int, Assignment]
+
+
+@dataclass(slots=True)
+class WorkerRecord:
+    """A worker process. ``incarnation`` counts its starts."""
+
+    number: int
+    name: str
+    slots: int
+    memory_limit: int
+    pid: int = 0
+    incarnation: int = 0
+    is_ready: bool = False
+    functions: set[bytes] = field(default_factory=set)
+    batches: list[Batch] = field(default_factory=list)
+    #: Tasks whose value lives in its heap.
+    held: set[int] = field(default_factory=set)
+    recall_asked: float = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        """Tasks sent and not reported."""
+        return sum(len(batch.tasks) for batch in self.batches)
+
+
+class WorkerEnd(NamedTuple):
+    """How a worker process ended, as its parent knows it."""
+
+    number: int
+    incarnation: int
+    cause: str
+    peak_memory: int
+    output: str
+    running: list[int]
+
+
+class FetchOrder(NamedTuple):
+    """Bring a blob, or a part of it, from one of some nodes."""
+
+    number: int
+    task: int
+    kind: int
+    selection: list[int]
+    size: int
+    nodes: list[int]
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the driver is to do, in this order."""
+
+    to_scheduler: list[tuple[Message, Frames]] = field(default_factory=list)
+    to_workers: list[tuple[int, Message, list[Buffer]]] = field(default_factory=list)
+    to_start: list[int] = field(default_factory=list)
+    to_fetch: list[FetchOrder] = field(default_factory=list)
+
+
+class Memory(Protocol):
+    """What the core needs done with bytes it does not look at."""
+
+    def allocate(self, size: int) -> Range | None:
+        """Return room in the store, or None if it is full."""
+
+    def free(self, place: Range) -> None:
+        """Give room back, once all leases on it have ended."""
+
+    def lease(self, place: Range, holder: int) -> None:
+        """Note that a worker may look at a range until it returns the lease."""
+
+    def give_back(self, place: Range, holder: int) -> None:
+        """A worker returned a lease."""
+
+    def drop_holder(self, holder: int) -> None:
+        """A worker ended, and its leases with it."""
+
+    def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
+        """Return a part of a result as a result of its own; None if it cannot be cut."""
+
+    @property
+    def used(self) -> int:
+        """Bytes of the store that hold results."""

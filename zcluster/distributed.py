@@ -1,0 +1,83 @@
+"""The cluster's names under the module where Dask users look for them.
+
+>>> from zcluster.distributed import Client, progress
+
+Importing this module also makes the newest live client the one that collections
+compute with.
+"""
+
+from __future__ import annotations
+
+import weakref
+from concurrent.futures import CancelledError
+from typing import Any
+
+from zcluster.client.client import Client, get_client
+from zcluster.client.cluster import LocalCluster
+from zcluster.client.default import default_client, follow_default
+from zcluster.client.future import Future
+from zcluster.client.progress import progress
+from zcluster.client.waiting import ALL_COMPLETED, FIRST_COMPLETED, as_completed, wait
+from zcluster.collection.compute import pop_runner, push_runner
+from zcluster.errors import ClientClosed, WorkerKilledError
+from zcluster.graph.layers import Graph
+
+# The standard library's own, so that code written for other executors catches it.
+TimeoutError = TimeoutError
+
+#: The old name of `Client`, with ``submit``, ``map``, ``gather`` and ``get``.
+Executor = Client
+
+#: The name that Dask has for it.
+KilledWorker = WorkerKilledError
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "CancelledError",
+    "Client",
+    "Executor",
+    "Future",
+    "KilledWorker",
+    "LocalCluster",
+    "TimeoutError",
+    "as_completed",
+    "default_client",
+    "get_client",
+    "progress",
+    "wait",
+]
+
+
+class _WeakRunner:
+    """Runs graphs with a client without keeping it alive: it ends with its last user."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = weakref.ref(client)
+
+    def run_graph(self, graph: Graph, **options: Any) -> list[Any]:
+        client = self._client()
+        if client is None:
+            raise ClientClosed("the client these collections were computed with is gone")
+        return client.run_graph(graph, **options)
+
+
+#: What takes a client's runner away: at its close, or when nobody holds it any more.
+_ends: weakref.WeakKeyDictionary[Client, weakref.finalize[..., Client]]
+_ends = weakref.WeakKeyDictionary()
+
+
+def _push(client: Client) -> None:
+    runner = _WeakRunner(client)
+    push_runner(runner)
+    _ends[client] = weakref.finalize(client, pop_runner, runner)
+    _ends[client].atexit = False
+
+
+def _pop(client: Client) -> None:
+    end = _ends.pop(client, None)
+    if end is not None:
+        end()
+
+
+follow_default(_push, _pop)

@@ -1,0 +1,259 @@
+"""The worker processes of a node: started, watched, heard, replaced.
+
+Workers are forked from a template process. Each has a status page, which tells
+what it was running when it died, and two pipes for what it prints: whole lines go
+on to the nanny's own output, and the last few stay, for the error that names them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from zcluster.core.node.records import WorkerEnd
+from zcluster.errors import StartError
+from zcluster.servers.forking import Ended, Forked, NotForked, WorkerSettings
+from zcluster.servers.status import StatusPage
+from zcluster.servers.template_client import Template
+from zcluster.transport.loop import Loop
+
+__all__ = ["Crew"]
+
+#: Lines of a worker's output that are remembered, and the longest of them in bytes.
+_LINES, _LINE_BYTES = 20, 500
+#: A worker that ends sooner than this is started again after a while only.
+_QUICK_END = 1.0
+_FIRST_DELAY, _LAST_DELAY = 0.1, 30.0
+
+
+class _Output:
+    """One pipe of a worker."""
+
+    def __init__(self, crew: Crew, fd: int, to: int, tail: deque[bytes]) -> None:
+        self._crew = crew
+        self.fd = fd
+        self._to = to
+        self._tail = tail
+        self._rest = b""
+        os.set_blocking(fd, False)
+        crew.loop.add_fd(fd, self.read)
+
+    def read(self) -> None:
+        """Pass on what was printed, a whole line at a time."""
+        while self.fd >= 0:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                self.close()
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if len(self._rest) > 1 << 16:
+                lines.append(self._rest)
+                self._rest = b""
+            if lines:
+                self._pass_on(lines)
+
+    def _pass_on(self, lines: list[bytes]) -> None:
+        self._tail.extend(line[:_LINE_BYTES] for line in lines)
+        data = b"\n".join(lines) + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._to, data) :]
+        except OSError:
+            # Nobody reads what this node prints; the tail is still kept.
+            return
+
+    def close(self) -> None:
+        """Let go of the pipe, after its last line."""
+        if self.fd >= 0:
+            if self._rest:
+                self._pass_on([self._rest])
+                self._rest = b""
+            self._crew.loop.remove(self.fd)
+            os.close(self.fd)
+            self.fd = -1
+
+
+class _Member:
+    """One start of a worker."""
+
+    def __init__(self, number: int, incarnation: int, page: StatusPage, now: float) -> None:
+        self.number = number
+        self.incarnation = incarnation
+        self.page = page
+        self.started = now
+        self.pid = 0
+        self.tail: deque[bytes] = deque(maxlen=_LINES)
+        self.outputs: list[_Output] = []
+
+
+class Crew:
+    """The worker processes of a node.
+
+    Parameters
+    ----------
+    loop : Loop
+    names : list of str
+        The workers' names, by number.
+    node, threads, address, door, scheduler
+        What `WorkerSettings` needs.
+    on_end : callable
+        Called with a `WorkerEnd` when a worker is gone.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        names: list[str],
+        *,
+        node: str,
+        threads: int,
+        address: str,
+        door: Path,
+        scheduler: str,
+        on_end: Callable[[WorkerEnd], None],
+    ) -> None:
+        self.loop = loop
+        self._names = names
+        self._node = node
+        self._threads = threads
+        self._address = address
+        self._door = door
+        self._scheduler = scheduler
+        self._on_end = on_end
+        self._members: dict[int, _Member] = {}
+        self._incarnation = 0
+        self._delays: dict[int, float] = {}
+        self._closed = False
+        self._start_template()
+
+    def _start_template(self) -> None:
+        self._template = Template()
+        self._template.start()
+        self.loop.add_fd(self._template.fileno(), self._on_template)
+
+    def incarnation(self, number: int) -> int:
+        """Return which start of a worker is the current one (0: none)."""
+        member = self._members.get(number)
+        return 0 if member is None else member.incarnation
+
+    def pid(self, number: int) -> int:
+        """Return a worker's process id (0: none yet)."""
+        member = self._members.get(number)
+        return 0 if member is None else member.pid
+
+    # ------------------------------------------------------------------------ starting
+
+    def start(self, number: int) -> None:
+        """Start a worker, after a while if its last starts ended at once."""
+        delay = self._delays.get(number, 0.0)
+        if delay:
+            self.loop.call_later(delay, lambda: self._fork(number))
+        else:
+            self._fork(number)
+
+    def _fork(self, number: int) -> None:
+        if self._closed or number in self._members:
+            return
+        self._incarnation += 1
+        page = StatusPage.create(self._threads)
+        member = _Member(number, self._incarnation, page, self.loop.now())
+        self._members[number] = member
+        settings = WorkerSettings(
+            number=number,
+            incarnation=member.incarnation,
+            name=self._names[number],
+            node=self._node,
+            slots=self._threads,
+            address=self._address,
+            door=str(self._door),
+            scheduler=self._scheduler,
+        )
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        try:
+            self._template.fork(settings, out_write, err_write, page.fd)
+        except StartError:
+            # It is gone; its end is about to be noticed, and starts it anew.
+            os.close(out_read)
+            os.close(err_read)
+        else:
+            member.outputs = [
+                _Output(self, out_read, 1, member.tail),
+                _Output(self, err_read, 2, member.tail),
+            ]
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+
+    # -------------------------------------------------------------------------- ends
+
+    def _on_template(self) -> None:
+        for event in self._template.events():
+            member = self._members.get(event.number)
+            if member is None or member.incarnation != event.incarnation:
+                continue
+            if isinstance(event, Forked):
+                member.pid = event.pid
+            elif isinstance(event, Ended):
+                self._ended(member, _cause(event.code), event.peak_rss)
+            elif isinstance(event, NotForked):
+                self._ended(member, f"could not be started ({event.reason})", 0)
+        if self._template.ended and not self._closed:
+            self.loop.remove(self._template.fileno())
+            self._template.close()
+            self._start_template()
+            for member in list(self._members.values()):
+                self._ended(member, "was killed with the process it was forked from", 0)
+
+    def _ended(self, member: _Member, cause: str, peak: int) -> None:
+        for output in member.outputs:
+            output.read()
+            output.close()
+        del self._members[member.number]
+        running = [status.task for status in member.page.read() if status.task is not None]
+        member.page.close()
+        quick = self.loop.now() - member.started < _QUICK_END
+        if quick and not running:
+            delay = self._delays.get(member.number, _FIRST_DELAY / 2)
+            self._delays[member.number] = min(_LAST_DELAY, delay * 2)
+        else:
+            self._delays.pop(member.number, None)
+        output_text = b"\n".join(member.tail).decode(errors="replace")
+        self._on_end(
+            WorkerEnd(member.number, member.incarnation, cause, peak, output_text, running)
+        )
+
+    def kill(self, number: int) -> None:
+        """Kill a worker and what its tasks have started."""
+        member = self._members.get(number)
+        if member is not None and member.pid:
+            self._template.send_signal(member.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End all workers and wait until they are gone."""
+        if self._closed:
+            return
+        self._closed = True
+        self.loop.remove(self._template.fileno())
+        self._template.close()
+        for member in self._members.values():
+            for output in member.outputs:
+                output.read()
+                output.close()
+            member.page.close()
+        self._members.clear()
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

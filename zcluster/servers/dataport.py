@@ -1,0 +1,302 @@
+"""A node's data port: results out to clients and other nodes, large blobs in.
+
+Large data never goes through the scheduler. A blob is fetched in slices under
+credit, put in slices under credit, or, by a process of the same host, mapped: then
+the port only says where in the store it is. There is no session here: whoever
+asked asks again, here or elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from zcluster.core.node.core import NodeCore
+from zcluster.core.node.records import Result
+from zcluster.errors import ProtocolError, ZClusterError
+from zcluster.protocol.frames import Decoder, encode
+from zcluster.protocol.messages import (
+    Fetch,
+    Hello,
+    Map,
+    Mapped,
+    Message,
+    Missing,
+    More,
+    Put,
+    Return,
+    Slice,
+    Stored,
+)
+from zcluster.protocol.selections import cut, selection_from
+from zcluster.servers.memory import StoreMemory
+from zcluster.storage.arena import Range
+from zcluster.transport.loop import Loop
+from zcluster.transport.link import send_frames
+from zcluster.transport.sockets import monitor, socket
+
+__all__ = ["SLICE", "WINDOW", "DataPort"]
+
+#: Bytes of one slice, and how far a sender may be ahead of its receiver.
+SLICE = 8 << 20
+WINDOW = 32 << 20
+#: Messages taken in one round of the loop.
+_BURST = 32
+
+
+class _Sending:
+    """A blob on its way out."""
+
+    __slots__ = ("held", "sent", "total", "view")
+
+    def __init__(self, view: memoryview, held: tuple[Range, bytes] | None) -> None:
+        self.view = view
+        self.total = len(view)
+        self.sent = 0
+        #: A lease on the range it is read from.
+        self.held = held
+
+
+class _Receiving:
+    """A blob on its way in."""
+
+    __slots__ = ("place", "received", "target", "task", "total")
+
+    def __init__(self, task: int, total: int, place: Range, target: memoryview) -> None:
+        self.task = task
+        self.total = total
+        self.place = place
+        self.target = target
+        self.received = 0
+
+
+class DataPort:
+    """Serves a node's results.
+
+    Parameters
+    ----------
+    loop, context
+    address : str
+        Where to bind; `address` is then the address bound.
+    core : NodeCore
+    memory : StoreMemory
+    on_want : callable
+        ``on_want(task, ready)``: a result in a worker's heap is wanted; ``ready``
+        is called when it is in the store, or cannot be.
+
+    Attributes
+    ----------
+    refused : int
+        Messages that were not understood.
+    sent_bytes, received_bytes : int
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        context: zmq.Context[Any],
+        address: str,
+        core: NodeCore,
+        memory: StoreMemory,
+    ) -> None:
+        self._loop = loop
+        self._core = core
+        self._memory = memory
+        self._decoder = Decoder((Hello, Fetch, More, Put, Slice, Map, Return))
+        self._socket = socket(context, zmq.ROUTER)
+        self._monitor = monitor(self._socket)
+        self._socket.bind(address)
+        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._sending: dict[tuple[bytes, int], _Sending] = {}
+        self._receiving: dict[tuple[bytes, int], _Receiving] = {}
+        #: Whose mappings are leased, by the routing id that asked.
+        self._holders: dict[bytes, bytes] = {}
+        self._lease = itertools.count()
+        self.refused = 0
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        loop.add_socket(self._socket, self._receive)
+        loop.add_socket(self._monitor, self._on_event)
+
+    def close(self) -> None:
+        """Close the port."""
+        self._loop.remove(self._socket)
+        self._loop.remove(self._monitor)
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(0)
+
+    def drop_holder(self, holder: bytes) -> None:
+        """A process that mapped results has ended."""
+        self._memory.drop_holder(holder)
+
+    # ------------------------------------------------------------------------- hearing
+
+    def _receive(self) -> None:
+        for _ in range(_BURST):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                if len(frames) < 2:
+                    raise ProtocolError("a message without a control frame")
+                message = self._decoder.decode(frames[1].bytes)
+                self._hear(frames[0].bytes, message, frames[2:])
+            except ProtocolError:
+                self.refused += 1
+
+    def _hear(self, route: bytes, message: Message, frames: list[Any]) -> None:
+        if isinstance(message, Fetch):
+            self._fetch(route, message)
+        elif isinstance(message, More):
+            self._more(route, message)
+        elif isinstance(message, Put):
+            self._put(route, message)
+        elif isinstance(message, Slice):
+            self._slice(route, message, frames)
+        elif isinstance(message, Map):
+            self._map(route, message)
+        elif isinstance(message, Return):
+            holder = self._holders.get(route)
+            if holder is not None:
+                for slab, offset, length in message.ranges:
+                    self._memory.give_back(Range(slab, offset, length), holder)
+
+    def _on_event(self) -> None:
+        """A connection ended: forget what was under way on connections that are gone."""
+        while True:
+            try:
+                self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                break
+        routes = {route for route, _ in self._sending} | {route for route, _ in self._receiving}
+        for route in routes:
+            self._say(route, Missing(0))
+
+    def _say(self, route: bytes, message: Message, frames: list[Any] | None = None) -> bool:
+        try:
+            send_frames(self._socket, [route, encode(message), *(frames or [])])
+        except zmq.ZMQError:
+            self._forget_route(route)
+            return False
+        return True
+
+    def _forget_route(self, route: bytes) -> None:
+        for key in [key for key in self._sending if key[0] == route]:
+            self._end_sending(key)
+        for key in [key for key in self._receiving if key[0] == route]:
+            self._memory.free(self._receiving.pop(key).place)
+
+    # ------------------------------------------------------------------------- sending
+
+    def _result(self, task: int) -> Result | None:
+        result = self._core.results.get(task)
+        return None if result is None or result.worker >= 0 else result
+
+    def _fetch(self, route: bytes, message: Fetch) -> None:
+        result = self._result(message.task)
+        if result is None:
+            held = self._core.results.get(message.task)
+            reason = (
+                "the result lives in a worker's heap, because it cannot be pickled"
+                if held is not None
+                else "the result is not here"
+            )
+            self._say(route, Missing(message.request, reason))
+            return
+        view = self._memory.view(result)
+        held_range: tuple[Range, bytes] | None = None
+        try:
+            if message.kind:
+                plan = cut(view, selection_from(message.kind, message.selection))
+                view = memoryview(plan.tobytes())
+            elif result.place is not None:
+                holder = b"sending:%d" % next(self._lease)
+                self._memory.lease(result.place, holder)
+                held_range = (result.place, holder)
+        except ZClusterError as error:
+            self._say(route, Missing(message.request, str(error)))
+            return
+        self._sending[route, message.request] = _Sending(view, held_range)
+
+    def _more(self, route: bytes, message: More) -> None:
+        sending = self._sending.get((route, message.request))
+        if sending is None:
+            return
+        upto = min(message.upto, sending.total)
+        while sending.sent < upto:
+            stop = min(sending.sent + SLICE, upto)
+            data = sending.view[sending.sent : stop]
+            if not self._say(route, Slice(message.request, sending.sent, sending.total), [data]):
+                return
+            self.sent_bytes += len(data)
+            sending.sent = stop
+        if sending.sent == sending.total:
+            self._end_sending((route, message.request))
+
+    def _end_sending(self, key: tuple[bytes, int]) -> None:
+        sending = self._sending.pop(key)
+        if sending.held is not None:
+            # Sent without a copy: ZeroMQ may still be reading. The view it holds does
+            # not keep the range, so the lease is kept a little longer than the send.
+            held = sending.held
+            self._loop.call_later(5.0, lambda: self._memory.give_back(*held))
+
+    def _map(self, route: bytes, message: Map) -> None:
+        result = self._result(message.task)
+        if result is None or result.place is None:
+            self._say(route, Missing(message.request, "not in the store"))
+            return
+        self._holders[route] = message.holder
+        self._memory.lease(result.place, message.holder)
+        place = result.place
+        self._say(
+            route,
+            Mapped(message.request, place.slab, place.offset, place.length, result.size),
+        )
+
+    # ------------------------------------------------------------------------ receiving
+
+    def _put(self, route: bytes, message: Put) -> None:
+        place = self._memory.allocate(message.total) if message.total > 0 else None
+        if place is None:
+            self._say(
+                route,
+                Missing(
+                    message.request,
+                    f"the store of node {self._core.name} has no room for {message.total} bytes",
+                ),
+            )
+            return
+        target = self._memory.writable(place, message.total)
+        self._receiving[route, message.request] = _Receiving(
+            message.task, message.total, place, target
+        )
+        self._say(route, More(message.request, WINDOW))
+
+    def _slice(self, route: bytes, message: Slice, frames: list[Any]) -> None:
+        key = (route, message.request)
+        receiving = self._receiving.get(key)
+        if receiving is None:
+            return
+        data = frames[0].buffer if frames else memoryview(b"")
+        stop = message.offset + len(data)
+        if message.offset != receiving.received or stop > receiving.total:
+            self._memory.free(self._receiving.pop(key).place)
+            self._say(route, Missing(message.request, "slices out of order"))
+            return
+        receiving.target[message.offset : stop] = data
+        receiving.received = stop
+        self.received_bytes += len(data)
+        if stop < receiving.total:
+            self._say(route, More(message.request, stop + WINDOW))
+            return
+        del self._receiving[key]
+        self._core.on_put(receiving.task, Result(receiving.total, place=receiving.place))
+        self._say(route, Stored(message.request))
+
+

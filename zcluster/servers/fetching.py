@@ -1,0 +1,225 @@
+"""A nanny's fetches: inputs that other nodes hold, brought into this node's store.
+
+One connection a node, opened when first needed. A fetch that fails at one holder
+is tried at the next; when none is left the core is told, and the scheduler finds
+another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from zcluster.core.node.records import FetchOrder, Result
+from zcluster.errors import ProtocolError
+from zcluster.protocol.frames import Decoder, encode
+from zcluster.protocol.messages import Fetch, Message, Missing, More, NodeInfo, Slice
+from zcluster.servers.dataport import WINDOW
+from zcluster.servers.memory import StoreMemory
+from zcluster.storage.arena import Range
+from zcluster.transport.link import send_frames
+from zcluster.transport.loop import Loop
+from zcluster.transport.sockets import socket
+
+__all__ = ["Fetcher"]
+
+#: Blobs up to this size stay in the nanny's heap.
+_SMALL = 16 << 10
+#: A holder that sends nothing for so long is given up.
+_PATIENCE = 2.0
+_BURST = 32
+
+
+class _Fetch:
+    """One input on its way."""
+
+    __slots__ = ("heap", "node", "nodes", "order", "place", "received", "seen", "target")
+
+    def __init__(self, order: FetchOrder) -> None:
+        self.order = order
+        self.nodes = list(order.nodes)
+        self.node = -1
+        self.seen = 0.0
+        self.place: Range | None = None
+        self.heap: bytearray | None = None
+        self.target: memoryview | None = None
+        self.received = 0
+
+
+class _Connection:
+    """The connection to one node's data port."""
+
+    def __init__(self, sock: zmq.Socket[Any]) -> None:
+        self.socket = sock
+        self.fetches: dict[int, _Fetch] = {}
+
+
+class Fetcher:
+    """Fetches inputs from other nodes.
+
+    Parameters
+    ----------
+    loop, context, memory
+    nodes : dict of int to NodeInfo
+        The nodes known, kept up to date by the core.
+    on_fetched : callable
+        ``on_fetched(number, result)``.
+    on_failed : callable
+        ``on_failed(number, node)``: the last holder tried does not have it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        context: zmq.Context[Any],
+        memory: StoreMemory,
+        nodes: dict[int, NodeInfo],
+        on_fetched: Callable[[int, Result], None],
+        on_failed: Callable[[int, int], None],
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._memory = memory
+        self._nodes = nodes
+        self._on_fetched = on_fetched
+        self._on_failed = on_failed
+        self._connections: dict[int, _Connection] = {}
+        self._decoder = Decoder((Slice, Missing))
+        self._next = 1
+        self._watching = False
+
+    def fetch(self, order: FetchOrder) -> None:
+        """Start to fetch an input."""
+        self._try_next(_Fetch(order))
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections.values():
+            self._loop.remove(connection.socket)
+            connection.socket.close(0)
+        self._connections.clear()
+
+    def _try_next(self, fetch: _Fetch) -> None:
+        self._discard(fetch)
+        while fetch.nodes:
+            fetch.node = fetch.nodes.pop(0)
+            info = self._nodes.get(fetch.node)
+            if info is None:
+                continue
+            connection = self._connect(fetch.node, info)
+            number = self._next
+            self._next += 1
+            fetch.seen = self._loop.now()
+            connection.fetches[number] = fetch
+            order = fetch.order
+            self._say(connection, Fetch(number, order.task, order.kind, order.selection))
+            self._say(connection, More(number, WINDOW))
+            self._watch()
+            return
+        self._on_failed(fetch.order.number, fetch.node)
+
+    def _connect(self, index: int, info: NodeInfo) -> _Connection:
+        connection = self._connections.get(index)
+        if connection is None:
+            made = socket(self._context, zmq.DEALER)
+            made.connect(info.data)
+            connection = self._connections[index] = _Connection(made)
+            self._loop.add_socket(made, lambda: self._receive(connection))
+        return connection
+
+    @staticmethod
+    def _say(connection: _Connection, message: Message) -> None:
+        try:
+            send_frames(connection.socket, [encode(message)])
+        except zmq.Again:
+            # Nobody reads there: the fetch runs into its patience.
+            return
+
+    def _receive(self, connection: _Connection) -> None:
+        for _ in range(_BURST):
+            try:
+                frames = connection.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.ZMQError:
+                return
+            try:
+                message = self._decoder.decode(frames[0].bytes)
+            except ProtocolError:
+                continue
+            fetch = connection.fetches.get(message.request)
+            if fetch is None:
+                continue
+            fetch.seen = self._loop.now()
+            if isinstance(message, Missing):
+                del connection.fetches[message.request]
+                self._try_next(fetch)
+            elif not self._take(connection, fetch, message, frames[1:]):
+                connection.fetches.pop(message.request, None)
+                self._try_next(fetch)
+
+    def _take(
+        self, connection: _Connection, fetch: _Fetch, message: Slice, frames: list[Any]
+    ) -> bool:
+        """Write a slice where it belongs; False if this holder is of no use."""
+        if fetch.target is None and not self._make_room(fetch, message.total):
+            return False
+        target = fetch.target
+        assert target is not None
+        data = frames[0].buffer if frames else memoryview(b"")
+        stop = message.offset + len(data)
+        if message.offset != fetch.received or stop > len(target):
+            return False
+        target[message.offset : stop] = data
+        fetch.received = stop
+        if stop < len(target):
+            self._say(connection, More(message.request, stop + WINDOW))
+            return True
+        del connection.fetches[message.request]
+        size = len(target)
+        if fetch.heap is not None:
+            result = Result(size, bytes(fetch.heap), lent=True)
+        else:
+            result = Result(size, place=fetch.place, lent=True)
+        fetch.place = None
+        self._on_fetched(fetch.order.number, result)
+        return True
+
+    def _make_room(self, fetch: _Fetch, total: int) -> bool:
+        if total <= _SMALL:
+            fetch.heap = bytearray(total)
+            fetch.target = memoryview(fetch.heap)
+            return True
+        fetch.place = self._memory.allocate(total)
+        if fetch.place is None:
+            return False
+        fetch.target = self._memory.writable(fetch.place, total)
+        return True
+
+    def _discard(self, fetch: _Fetch) -> None:
+        if fetch.place is not None:
+            self._memory.free(fetch.place)
+        fetch.place = fetch.heap = fetch.target = None
+        fetch.received = 0
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(_PATIENCE / 4, self._look)
+
+    def _look(self) -> None:
+        """Give up on holders that are silent for too long."""
+        self._watching = False
+        before = self._loop.now() - _PATIENCE
+        for index, connection in list(self._connections.items()):
+            silent = [n for n, fetch in connection.fetches.items() if fetch.seen < before]
+            stuck = [connection.fetches.pop(number) for number in silent]
+            if stuck and not connection.fetches:
+                # A fresh connection next time: this one may be to a process that is gone.
+                self._loop.remove(connection.socket)
+                connection.socket.close(0)
+                del self._connections[index]
+            for fetch in stuck:
+                self._try_next(fetch)
+            if connection.fetches:
+                self._watch()

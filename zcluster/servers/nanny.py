@@ -1,0 +1,366 @@
+"""The nanny: the one process of a node that owns its sockets and its results.
+
+It runs the node core, starts workers and watches them, and never runs user code.
+Like the scheduler's server, this file moves events in and effects out and decides
+nothing:
+
+* a DEALER to the scheduler (a `Link` with its session),
+* a ROUTER on ``ipc://`` for the workers,
+* the data port for other nodes and clients, and a `Fetcher` for the other way,
+* the door, which hands the store's descriptors to workers and clients of this host,
+* the crew of worker processes.
+
+A nanny that was fenced starts over as a fresh incarnation, with an empty store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from typing import Any
+
+import zmq
+
+from zcluster.core.node.core import NodeCore
+from zcluster.core.node.records import Result, WorkerEnd, WorkerRecord
+from zcluster.errors import ProtocolError, SchedulerLost, StartError
+from zcluster.protocol.frames import Decoder, encode
+from zcluster.protocol.messages import (
+    PROTOCOL,
+    SCHEDULER_TO_NODE,
+    WORKER_TO_NODE,
+    Heartbeat,
+    Hello,
+    Message,
+    NodeInfo,
+    Welcome,
+    WorkerHello,
+)
+from zcluster.servers.crew import Crew
+from zcluster.servers.dataport import DataPort
+from zcluster.servers.fetching import Fetcher
+from zcluster.servers.memory import StoreMemory
+from zcluster.servers.settings import NannySettings
+from zcluster.storage.door import Door, DoorConnection
+from zcluster.transport import lifeline
+from zcluster.transport.link import RECEIVE_BURST, Link, send_frames
+from zcluster.transport.loop import Loop
+from zcluster.transport.scratch import ipc_address
+from zcluster.transport.sockets import check_address, socket
+from zcluster.types import Buffer, Frames
+from zcluster.version import __version__
+
+__all__ = ["Nanny"]
+
+_log = logging.getLogger(__name__)
+#: How often batches are looked at that may be stuck.
+_TICK = 0.02
+#: A nanny lives so long without its scheduler, unless told otherwise.
+_ALONE = 10.0
+_FENCED = "this session"
+
+
+class Nanny:
+    """A node's nanny, for one or more incarnations.
+
+    Parameters
+    ----------
+    settings : NannySettings
+    """
+
+    def __init__(self, settings: NannySettings) -> None:
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format=f"%(asctime)s %(levelname)s {settings.name} %(name)s: %(message)s",
+        )
+        check_address(settings.scheduler, settings.insecure)
+        check_address(settings.data_address, settings.insecure)
+        self._settings = settings
+        self._loop = Loop()
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._stopped = False
+        if settings.lifeline is not None:
+            lifeline.watch(self._loop, settings.lifeline, self.stop)
+
+    def run(self) -> None:
+        """Serve until `stop`.
+
+        Raises
+        ------
+        StartError
+            If the scheduler does not answer in time, or refuses this node.
+        SchedulerLost
+            If it is gone later.
+        """
+        try:
+            while not self._stopped:
+                incarnation = _Incarnation(self._settings, self._loop, self._context)
+                try:
+                    self._loop.run()
+                finally:
+                    incarnation.close()
+                if self._stopped or not incarnation.lost:
+                    return
+                if not incarnation.lost.startswith(_FENCED):
+                    kind = SchedulerLost if incarnation.was_welcome else StartError
+                    raise kind(f"node {self._settings.name}: {incarnation.lost}")
+                _log.warning("%s; starting over", incarnation.lost)
+                self._loop.resume()
+        finally:
+            self._loop.close()
+            self._context.term()
+
+    def stop(self) -> None:
+        """Make `run` return; safe from a signal handler and from other threads."""
+        self._stopped = True
+        self._loop.stop()
+
+
+class _Incarnation:
+    """One life of a node: from a hello to a goodbye, or to being fenced."""
+
+    def __init__(self, settings: NannySettings, loop: Loop, context: zmq.Context[Any]) -> None:
+        self.lost = ""
+        self.was_welcome = False
+        self._closed = False
+        self._settings = settings
+        self._loop = loop
+        self._id = os.urandom(16)
+        scratch = settings.scratch
+        names = [f"{settings.name}-{number}" for number in range(settings.workers)]
+        #: Processes that have come through the door.
+        self._identities: set[bytes] = set()
+        self._door = Door(str(scratch / "door"))
+        loop.add_fd(self._door.fileno(), self._on_door)
+        self._memory = StoreMemory(settings.store_limit, self._on_slab)
+        self._core = NodeCore(
+            settings.name,
+            [
+                WorkerRecord(number, name, settings.threads, settings.memory_limit)
+                for number, name in enumerate(names)
+            ],
+            self._memory,
+        )
+        self._workers = socket(context, zmq.ROUTER, heartbeat=False)
+        self._workers.bind(ipc_address(scratch / "workers"))
+        self._worker_decoder = Decoder(WORKER_TO_NODE)
+        #: Routing id of each worker's socket; it names the incarnation.
+        self._routes: dict[bytes, tuple[int, int]] = {}
+        self._route_of: dict[int, bytes] = {}
+        loop.add_socket(self._workers, self._on_workers)
+        self._crew = Crew(
+            loop,
+            names,
+            node=settings.name,
+            threads=settings.threads,
+            address=ipc_address(scratch / "workers"),
+            door=scratch / "door",
+            scheduler=settings.scheduler,
+            on_end=self._on_worker_end,
+        )
+        for number in range(settings.workers):
+            self._crew.start(number)
+        self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
+        self._fetcher = Fetcher(
+            loop, context, self._memory, self._core.nodes, self._on_fetched, self._on_unfetched
+        )
+        self._info = NodeInfo(
+            0,
+            settings.name,
+            settings.host,
+            os.getpid(),
+            self._data.address,
+            str(scratch / "door"),
+            settings.store_limit,
+            [],
+        )
+        alone = settings.death_timeout
+        self._link = Link(
+            loop,
+            context,
+            settings.scheduler,
+            hello=self._hello,
+            accepts=SCHEDULER_TO_NODE,
+            on_message=self._on_message,
+            on_welcome=self._on_welcome,
+            on_lost=self._on_lost,
+            timeout=float("inf") if alone is None else alone,
+            grace=_ALONE if alone is None else min(alone, _ALONE),
+            patience=3 * _ALONE,
+            beat=self._beat,
+        )
+        loop.on_idle.append(self._flush)
+        loop.call_later(_TICK, self._tick)
+
+    def close(self) -> None:
+        """End the workers, say goodbye, give back the memory."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.on_idle.remove(self._flush)
+        self._link.close(goodbye=not self.lost)
+        self._crew.close()
+        self._loop.remove(self._workers)
+        self._workers.close(0)
+        self._fetcher.close()
+        self._data.close()
+        self._loop.remove(self._door.fileno())
+        self._door.close()
+        self._memory.close()
+
+    # ---------------------------------------------------------------------- scheduler
+
+    def _hello(self, token: bytes, seen: int) -> Hello:
+        info = self._info
+        if self.was_welcome or self._core.worker_infos():
+            info = NodeInfo(
+                info.index,
+                info.name,
+                info.host,
+                info.pid,
+                info.data,
+                info.door,
+                info.store_limit,
+                self._core.worker_infos(),
+            )
+        return Hello(
+            "node", PROTOCOL, __version__, platform.python_version(), self._id, token, seen, info
+        )
+
+    def _on_welcome(self, message: Welcome) -> None:
+        self.was_welcome = True
+        for info in message.nodes:
+            self._core.nodes[info.index] = info
+
+    def _on_message(self, message: Message, frames: Frames) -> None:
+        self._core.on_message(message, frames, self._loop.now())
+
+    def _on_lost(self, reason: str) -> None:
+        self.lost = reason
+        self._loop.stop()
+
+    def _beat(self, lag: float) -> Heartbeat:
+        memory = [_resident(self._crew.pid(number)) for number in self._core.workers]
+        return Heartbeat(lag, self._memory.used, memory)
+
+    # ------------------------------------------------------------------------ workers
+
+    def _on_workers(self) -> None:
+        for _ in range(RECEIVE_BURST):
+            try:
+                frames: list[bytes] = self._workers.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                if len(frames) < 2:
+                    raise ProtocolError("a message without a control frame")
+                self._hear_worker(frames[0], self._worker_decoder.decode(frames[1]), frames[2:])
+            except ProtocolError as error:
+                self._data.refused += 1
+                known = self._routes.get(frames[0])
+                _log.warning("a worker spoke nonsense: %s", error)
+                if known is not None:
+                    self._crew.kill(known[0])
+
+    def _hear_worker(self, route: bytes, message: Message, frames: list[bytes]) -> None:
+        known = self._routes.get(route)
+        if known is None:
+            if isinstance(message, WorkerHello) and message.incarnation == self._crew.incarnation(
+                message.number
+            ):
+                self._routes[route] = (message.number, message.incarnation)
+                self._route_of[message.number] = route
+                self._core.on_worker_ready(
+                    message.number, message.pid, message.incarnation, self._loop.now()
+                )
+            return
+        number, incarnation = known
+        if self._crew.incarnation(number) == incarnation:
+            self._core.on_worker(number, message, frames, self._loop.now())
+
+    def _on_worker_end(self, end: WorkerEnd) -> None:
+        # What it still said before its end counts: its results need not be made again.
+        if not self._closed:
+            self._on_workers()
+        route = self._route_of.pop(end.number, None)
+        if route is not None:
+            self._routes.pop(route, None)
+        if end.incarnation != self._core.workers[end.number].incarnation:
+            # It never said hello: nothing was sent there.
+            self._core.workers[end.number].incarnation = end.incarnation
+        self._core.on_worker_end(end, self._loop.now())
+
+    # --------------------------------------------------------------------------- store
+
+    def _on_slab(self, slab: int, fd: int) -> None:
+        for identity in self._identities:
+            self._door.send_descriptor(identity, slab, fd)
+
+    def _on_door(self) -> None:
+        for connection in self._door.accept_ready():
+            self._watch_door(connection)
+
+    def _watch_door(self, connection: DoorConnection) -> None:
+        fd = connection.fileno()
+
+        def ready() -> None:
+            alive = connection.ready()
+            for identity in self._door.arrived:
+                self._identities.add(identity)
+                for slab, descriptor in self._memory.descriptors():
+                    self._door.send_descriptor(identity, slab, descriptor)
+            self._door.arrived.clear()
+            if not alive:
+                self._loop.remove(fd)
+            for identity in self._door.closed:
+                self._identities.discard(identity)
+                self._memory.drop_holder(identity)
+            self._door.closed.clear()
+
+        self._loop.add_fd(fd, ready)
+
+    # ------------------------------------------------------------------------- fetching
+
+    def _on_fetched(self, number: int, result: Result) -> None:
+        self._core.on_fetched(number, result, self._loop.now())
+
+    def _on_unfetched(self, number: int, node: int) -> None:
+        self._core.on_unfetched(number, node, self._loop.now())
+
+    # -------------------------------------------------------------------------- effects
+
+    def _tick(self) -> None:
+        if not self._closed:
+            self._core.on_time(self._loop.now())
+            self._loop.call_later(_TICK, self._tick)
+
+    def _flush(self) -> None:
+        effects = self._core.flush(self._loop.now())
+        for number, message, payload in effects.to_workers:
+            self._send_worker(number, message, payload)
+        for said, frames in effects.to_scheduler:
+            self._link.send(said, frames)
+        for order in effects.to_fetch:
+            self._fetcher.fetch(order)
+        for number in effects.to_start:
+            self._crew.start(number)
+
+    def _send_worker(self, number: int, message: Message, payload: list[Buffer]) -> None:
+        route = self._route_of.get(number)
+        if route is None:
+            return
+        try:
+            send_frames(self._workers, [route, encode(message), *payload])
+        except zmq.ZMQError:
+            # Its process is ending; the template will say so, and its tasks come back.
+            self._crew.kill(number)
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory a process has in use (0 if it is gone)."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,148 @@
+"""The scheduler behind its ROUTER: `SchedulerCore` with sockets.
+
+This file moves events into the core and effects out of it, and decides nothing.
+It never unpickles: payload frames go in and out as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket as sockets
+import time
+
+import zmq
+
+from zcluster.core.scheduler.core import SchedulerCore
+from zcluster.errors import ProtocolError
+from zcluster.protocol.messages import (
+    CLIENT_TO_SCHEDULER,
+    NODE_TO_SCHEDULER,
+    Hello,
+    Message,
+    Refused,
+    Welcome,
+)
+from zcluster.servers.settings import SchedulerSettings
+from zcluster.transport import lifeline
+from zcluster.transport.hub import Hub
+from zcluster.transport.loop import Loop
+from zcluster.transport.scheduler_file import (
+    SchedulerFile,
+    remove_scheduler_file,
+    write_scheduler_file,
+)
+from zcluster.transport.sockets import check_address
+from zcluster.version import __version__
+
+__all__ = ["SchedulerServer"]
+
+_log = logging.getLogger(__name__)
+#: How often members that are away are looked at.
+_TICK = 0.25
+
+
+class SchedulerServer:
+    """A scheduler, bound to its address from construction on.
+
+    Parameters
+    ----------
+    settings : SchedulerSettings
+
+    Attributes
+    ----------
+    address : str
+        The address bound.
+
+    Raises
+    ------
+    StartError
+        If the address cannot be bound, or the scheduler file not be written.
+    InvalidAddress
+        If the address may not be used.
+    """
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s scheduler %(name)s: %(message)s",
+        )
+        check_address(settings.address, settings.insecure)
+        self._settings = settings
+        self._loop = Loop()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._hub = Hub(
+            self._loop,
+            self._context,
+            settings.address,
+            accepts={"client": CLIENT_TO_SCHEDULER, "node": NODE_TO_SCHEDULER},
+            on_hello=self._on_hello,
+            on_message=self._on_message,
+            on_disconnect=lambda peer: self._core.on_away(peer, self._loop.now()),
+            on_resume=lambda peer: self._core.on_back(peer, self._loop.now()),
+            on_gone=lambda peer, reason: self._core.on_gone(peer, reason, self._loop.now()),
+        )
+        self.address = self._hub.address
+        self._core = SchedulerCore(self.address, __version__)
+        self._loop.on_idle.append(self._flush)
+        self._loop.call_later(_TICK, self._tick)
+        if settings.insecure and self.address.startswith("tcp://"):
+            _log.warning("plain TCP at %s: whoever reaches it can run code as you", self.address)
+        if settings.lifeline is not None:
+            lifeline.watch(self._loop, settings.lifeline, self.stop)
+        if settings.scheduler_file is not None:
+            record = SchedulerFile(
+                address=self.address,
+                id=settings.id,
+                host=sockets.gethostname(),
+                pid=os.getpid(),
+                insecure=settings.insecure,
+                started=time.time(),
+            )
+            write_scheduler_file(settings.scheduler_file, record)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        try:
+            self._loop.run()
+        finally:
+            if self._settings.scheduler_file is not None:
+                remove_scheduler_file(self._settings.scheduler_file, self._settings.id)
+            self._hub.close("the scheduler was closed")
+            self._loop.close()
+            self._context.term()
+
+    def stop(self) -> None:
+        """Make `run` return; safe from a signal handler and from other threads."""
+        self._loop.stop()
+
+    # ---------------------------------------------------------------------- events in
+
+    def _on_hello(self, peer: int, hello: Hello) -> Welcome | Refused:
+        return self._core.on_hello(peer, hello, self._loop.now())
+
+    def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
+        try:
+            self._core.on_message(peer, message, frames, self._loop.now())
+        except ProtocolError:
+            self._core.state.refused_messages += 1
+            raise
+
+    def _tick(self) -> None:
+        self._core.on_time(self._loop.now())
+        self._core.state.refused_messages = self._hub.refused
+        self._loop.call_later(_TICK, self._tick)
+
+    # --------------------------------------------------------------------- effects out
+
+    def _flush(self) -> None:
+        core, hub = self._core, self._hub
+        for client in core.state.clients.values():
+            if client.resolved:
+                client.in_flight = hub.in_flight(client.peer)
+        for peer, message, frames in core.flush(self._loop.now()):
+            hub.send(peer, message, frames)
+        for peer, reason in core.take_fenced():
+            hub.forget(peer, reason)
+        if not core.is_idle:
+            self._loop.wake()
