@@ -12,7 +12,7 @@ import numpy as np
 
 from zcluster.distributed import Client, progress
 
-TASKS = 40
+TASKS = 60
 POINTS = 5_000_000  # in each task: 80 MB at a time
 
 

@@ -18,20 +18,29 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
-from functools import partial, update_wrapper
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import MethodType, ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, overload
 
 from zcluster.collection.base import Lowered
-from zcluster.collection.compute import Computable
+from zcluster.collection.compute import Computable, container_parts
 from zcluster.errors import InvalidArgument, InvalidGraph
-from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.conversion import (
+    NO_FUNCTION,
+    ONE_LITERAL,
+    Rows,
+    Templates,
+    are_plain,
+    number_tasks,
+)
+from zcluster.graph.layers import Graph, LargeArgument
 from zcluster.graph.order import order_graph
+from zcluster.protocol.blobs import Plan
 from zcluster.protocol.callables import Packed, callable_name, pack_callable
 from zcluster.protocol.calls import (
     CALL_ALIAS,
+    CALL_PACKED,
     CALL_VALUE,
     LARGE_ARGUMENT,
     PackedCall,
@@ -43,14 +52,25 @@ from zcluster.protocol.tokens import tokenize
 
 __all__ = ["Delayed", "DelayedAttr", "DelayedLeaf", "delayed"]
 
-# The most tasks of one layer: their keys are named in one control frame.
-_LAYER_TASKS = 4096
-
 
 def _unique(name: str) -> str:
     """Return a key that nothing else has: the name and a random UUID."""
     h = os.urandom(16).hex()
     return f"{name}-{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
+
+
+def _operator(function: Callable[..., Any], name: str) -> Callable[..., Delayed]:
+    def method(self: Delayed, *args: Any) -> Delayed:
+        return Delayed(name, function, (self, *args), {})
+
+    return method
+
+
+def _reflected(function: Callable[..., Any], name: str) -> Callable[..., Delayed]:
+    def method(self: Delayed, other: Any) -> Delayed:
+        return Delayed(name, function, (other, self), {})
+
+    return method
 
 
 class _Frozen(NamedTuple):
@@ -79,19 +99,27 @@ class Delayed(Computable):
     )
     __zcluster_input__ = True
 
+    _name: str  # the key's prefix
+    _function: Callable[..., Any] | _Frozen | None  # None: the only argument is the value
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _key: str | None
+    _length: int | None
+    _pure: bool
+
     def __init__(
         self,
         name: str,
-        function: Callable[..., Any] | None,
+        function: Callable[..., Any] | _Frozen | None,
         args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        kwargs: dict[str, Any],
         key: str | None = None,
         length: int | None = None,
         pure: bool = False,
     ) -> None:
         put = object.__setattr__
         put(self, "_name", name)
-        put(self, "_function", function)  # None: the only argument is the value
+        put(self, "_function", function)
         put(self, "_args", args)
         put(self, "_kwargs", kwargs)
         put(self, "_key", key)
@@ -101,7 +129,7 @@ class Delayed(Computable):
     @property
     def key(self) -> str:
         """The name of the task and its result, such as ``add-6c7530f5-…``."""
-        key: str | None = self._key
+        key = self._key
         if key is None:
             key = _unique(self._name)
             object.__setattr__(self, "_key", key)
@@ -114,7 +142,7 @@ class Delayed(Computable):
 
     @staticmethod
     def __zcluster_lower__(collections: Sequence[Delayed]) -> Lowered:
-        """Return a graph of the calls, and the identity on its outputs."""
+        """Return a graph of the calls, and how to pick the results from its outputs."""
         graph, tasks = _Lowering(collections).build()
         places = graph.want(tasks)
         return graph, lambda values: [values[places[task]] for task in tasks]
@@ -126,17 +154,18 @@ class Delayed(Computable):
         return reduce_as_input(self)
 
     def __zcluster_outside__(self) -> Any:
-        """Pickle the whole expression as a flat list of packed calls."""
-        nodes, frozen = _Lowering([self]).read()
-        numbers = {id(node): number for number, node in enumerate(nodes)}
+        """Pickle the whole expression, outside a call, as a flat list of packed calls."""
+        lowering = _Lowering([self])
+        lowering.read()
         records = []
-        for node, (function, call, inputs) in zip(nodes, frozen, strict=True):
-            if call.plan is not None:
-                call = call._replace(plan=None, constant=call.plan.tobytes())
+        for node, (function, call, inputs) in zip(lowering.nodes, lowering.frozen, strict=True):
+            large = None if call.plan is None else call.plan.tobytes()
             # A number for an input in this list; what else there is travels as it is.
-            refs = [numbers.get(id(value), value) for value in inputs]
-            call = call._replace(inputs=[])
-            records.append((node._name, node.key, node._length, node._pure, function, call, refs))
+            refs = [lowering.number(v) if isinstance(v, Delayed) else v for v in inputs]
+            call = call._replace(plan=None, inputs=[])
+            records.append(
+                (node._name, node.key, node._length, node._pure, function, call, large, refs)
+            )
         return _thawed, (records,)
 
     def __copy__(self) -> Delayed:
@@ -166,6 +195,49 @@ class Delayed(Computable):
         # A delayed function in a class is a method, as a plain function would be.
         return self if instance is None else MethodType(self, instance)
 
+    __add__ = _operator(operator.__add__, "add")
+    __radd__ = _reflected(operator.__add__, "add")
+    __sub__ = _operator(operator.__sub__, "sub")
+    __rsub__ = _reflected(operator.__sub__, "sub")
+    __mul__ = _operator(operator.__mul__, "mul")
+    __rmul__ = _reflected(operator.__mul__, "mul")
+    __matmul__ = _operator(operator.__matmul__, "matmul")
+    __rmatmul__ = _reflected(operator.__matmul__, "matmul")
+    __truediv__ = _operator(operator.__truediv__, "truediv")
+    __rtruediv__ = _reflected(operator.__truediv__, "truediv")
+    __floordiv__ = _operator(operator.__floordiv__, "floordiv")
+    __rfloordiv__ = _reflected(operator.__floordiv__, "floordiv")
+    __mod__ = _operator(operator.__mod__, "mod")
+    __rmod__ = _reflected(operator.__mod__, "mod")
+    __pow__ = _operator(operator.__pow__, "pow")
+    __rpow__ = _reflected(operator.__pow__, "pow")
+    __lshift__ = _operator(operator.__lshift__, "lshift")
+    __rlshift__ = _reflected(operator.__lshift__, "lshift")
+    __rshift__ = _operator(operator.__rshift__, "rshift")
+    __rrshift__ = _reflected(operator.__rshift__, "rshift")
+    __and__ = _operator(operator.__and__, "and")
+    __rand__ = _reflected(operator.__and__, "and")
+    __or__ = _operator(operator.__or__, "or")
+    __ror__ = _reflected(operator.__or__, "or")
+    __xor__ = _operator(operator.__xor__, "xor")
+    __rxor__ = _reflected(operator.__xor__, "xor")
+    __divmod__ = _operator(divmod, "divmod")
+    __rdivmod__ = _reflected(divmod, "divmod")
+    __lt__ = _operator(operator.__lt__, "lt")
+    __le__ = _operator(operator.__le__, "le")
+    __gt__ = _operator(operator.__gt__, "gt")
+    __ge__ = _operator(operator.__ge__, "ge")
+    __neg__ = _operator(operator.__neg__, "neg")
+    __pos__ = _operator(operator.__pos__, "pos")
+    __invert__ = _operator(operator.__invert__, "invert")
+    __abs__ = _operator(abs, "abs")
+    __round__ = _operator(round, "round")
+    __eq__ = _operator(operator.eq, "eq")  # type: ignore[assignment]
+    __ne__ = _operator(operator.ne, "ne")  # type: ignore[assignment]
+
+    # NumPy's scalars leave the operator to the other side: ``np.float64(2) * x`` is lazy.
+    __array_ufunc__ = None
+
     # What would need the value ----------------------------------------------------------
 
     def __iter__(self) -> Iterator[Delayed]:
@@ -182,7 +254,13 @@ class Delayed(Computable):
                 f"{self!r} has no len(): its length is not known before it is computed; "
                 "say it with delayed(f, nout=n), or compute it first"
             )
-        return int(self._length)
+        return self._length
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError(
+            f"whether something is in {self!r} is not known before it is computed; compute it "
+            "first, or ask in a delayed function"
+        )
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
@@ -204,37 +282,6 @@ class Delayed(Computable):
 
     # Two nodes are one only if they are the same object; == is a lazy operator.
     __hash__ = object.__hash__
-
-
-def _operator(function: Callable[..., Any], name: str) -> Callable[..., Delayed]:
-    def method(self: Delayed, *args: Any) -> Delayed:
-        return Delayed(name, function, (self, *args), {})
-
-    return method
-
-
-def _reflected(function: Callable[..., Any], name: str) -> Callable[..., Delayed]:
-    def method(self: Delayed, other: Any) -> Delayed:
-        return Delayed(name, function, (other, self), {})
-
-    return method
-
-
-_BINARY = "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor"
-for _name in _BINARY.split():
-    _function = getattr(operator, f"__{_name}__")
-    setattr(Delayed, f"__{_name}__", _operator(_function, _name))
-    setattr(Delayed, f"__r{_name}__", _reflected(_function, _name))
-for _name in "eq ne lt le gt ge neg pos invert".split():
-    setattr(Delayed, f"__{_name}__", _operator(getattr(operator, f"__{_name}__"), _name))
-for _name, _function in {
-    "abs": abs,
-    "divmod": divmod,
-    "round": round,
-}.items():
-    setattr(Delayed, f"__{_name}__", _operator(_function, _name))
-Delayed.__rdivmod__ = _reflected(divmod, "divmod")  # type: ignore[attr-defined]
-del _name, _function
 
 
 class DelayedAttr(Delayed):
@@ -263,33 +310,36 @@ def the_same(value: Any) -> Any:
 class DelayedLeaf(Delayed):
     """A plain value, or a function: calling that gives a `Delayed` for the call."""
 
-    # With a dict, unlike other Delayed: a decorated function keeps its name and documentation.
+    # With a dict, unlike others: a decorated function keeps its name and documentation.
 
     def __init__(
         self,
         value: Any,
         name: str,
-        key: str | None,
-        pure: bool | None,
-        nout: int | None,
+        key: str | None = None,
+        pure: bool = False,
+        nout: int | None = None,
         function: Callable[..., Any] | None = None,
     ) -> None:
-        super().__init__(name, function, (value,), {}, key, nout, bool(pure))
-        if callable(value):
-            names = ("__module__", "__name__", "__qualname__", "__doc__", "__wrapped__")
-            for attribute in names[:-1]:
+        is_function = callable(value)
+        super().__init__(name, function, (value,), {}, key, None if is_function else nout, pure)
+        if is_function:
+            kept = self.__dict__
+            kept["_nout"] = nout
+            kept["__wrapped__"] = value
+            for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
                 found = getattr(value, attribute, None)
                 if found is not None:
-                    self.__dict__[attribute] = found
-            self.__dict__[names[-1]] = value
+                    kept[attribute] = found
 
     def __call__(self, *args: Any, pure: bool | None = None, **kwargs: Any) -> Delayed:
         function = self._args[0]
-        if self._function is not None or not callable(function):
+        if not callable(function):
             return super().__call__(*args, pure=pure, **kwargs)
         if pure is None:
             pure = self._pure
-        return _call(self._name, function, args, kwargs, pure, self._length)
+        nout: int | None = self.__dict__["_nout"]
+        return _call(self._name, function, args, kwargs, pure, nout)
 
 
 def _call(
@@ -325,6 +375,22 @@ def _check_nout(nout: Any) -> None:
 _NOTHING: Any = object()
 
 
+@overload
+def delayed(
+    *,
+    name: str | None = None,
+    pure: bool | None = None,
+    nout: int | None = None,
+    traverse: bool = True,
+) -> Callable[[Callable[..., Any]], DelayedLeaf]: ...
+@overload
+def delayed(
+    obj: Any,
+    name: str | None = None,
+    pure: bool | None = None,
+    nout: int | None = None,
+    traverse: bool = True,
+) -> Any: ...
 def delayed(
     obj: Any = _NOTHING,
     name: str | None = None,
@@ -369,63 +435,158 @@ def delayed(
         return obj
     _check_nout(nout)
     label = callable_name(obj) if callable(obj) else type(obj).__name__
-    key = name
-    if key is None and pure:
-        key = f"{label}-{tokenize(obj)}"
-    holds = traverse and (type(obj) in _CONTAINERS or _is_record(obj))
-    function = the_same if holds and pack_call((obj,), {}).inputs else None
-    return DelayedLeaf(obj, label, key, pure, nout, function)
+    key = f"{label}-{tokenize(obj)}" if name is None and pure else name
+    function = the_same if traverse and _holds_inputs(obj) else None
+    return DelayedLeaf(obj, label, key, bool(pure), nout, function)
 
 
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-
-
-def _is_record(value: object) -> bool:
-    return is_dataclass(value) and not isinstance(value, type)
+def _holds_inputs(value: Any) -> bool:
+    """Tell whether a container has lazy values or futures in it."""
+    if getattr(type(value), "__zcluster_input__", False):
+        return True
+    children = None if type(value) in ATOMS else container_parts(value)
+    return children is not None and any(map(_holds_inputs, children[0]))
 
 
 # Lowering ------------------------------------------------------------------------------------
 
 
 class _Lowering:
-    """Turns the nodes that some `Delayed` need into layers, in three steps without recursion."""
+    """Turns the nodes that some `Delayed` need into rows, without recursion."""
 
     def __init__(self, wanted: Sequence[Delayed]) -> None:
-        self.wanted = wanted
         self.nodes: list[Delayed] = []
         self.frozen: list[_Frozen] = []
-        self.numbers: dict[int, int] = {}  # id of a node to its number
-        self.by_key: dict[str, int] = {}
-
-    def read(self) -> tuple[list[Delayed], list[_Frozen]]:
-        """Pack the call of each node, once; return the nodes and their calls."""
-        nodes, frozen, number = self.nodes, self.frozen, self.number
-        for node in self.wanted:
-            number(node)
-        for node in nodes:  # grows meanwhile
-            packed = _pack(node)
-            frozen.append(packed)
-            for value in packed.inputs:
-                if isinstance(value, Delayed):
-                    number(value)
-        return nodes, frozen
+        self.rows = Rows()
+        self._numbers: dict[int, int] = {}  # id of a node to its number
+        self._by_key: dict[str, int] = {}
+        self.wanted = [self.number(node) for node in wanted]
 
     def number(self, node: Delayed) -> int:
-        """Return the number of a node; pure calls of one key are one."""
-        number = self.numbers.get(id(node))
-        if number is None:
-            key = node._key
-            if key is not None:
-                number = self.by_key.setdefault(key, len(self.nodes))
-                if number < len(self.nodes):
-                    if not (node._pure and self.nodes[number]._pure):
-                        raise InvalidGraph(
-                            f"two different delayed calls have the key {key!r}; expected one: "
-                            "give them other names, or mark them pure if they are equal"
-                        )
-                    self._same.append(node)
-            if number is None or number == len(self.nodes):
-                number = len(self.nodes)
-                self.nodes.append(node)
-            self.numbers[id(node)] = number
+        """Return the number of a node; nodes of one key are one."""
+        number = self._numbers.get(id(node))
+        if number is not None:
+            return number
+        number = len(self.nodes)
+        if node._key is not None:
+            number = self._by_key.setdefault(node._key, number)
+        if number == len(self.nodes):
+            self.nodes.append(node)
+        else:
+            _check_same(self.nodes[number], node)
+        self._numbers[id(node)] = number
         return number
+
+    def read(self) -> None:
+        """Pack the call of each node, once."""
+        functions: dict[int, Packed] = {}  # by id: a node keeps its function
+        for node in self.nodes:  # grows meanwhile
+            frozen = _pack(node, functions)
+            self.frozen.append(frozen)
+            for value in frozen.inputs:
+                if isinstance(value, Delayed):
+                    self.number(value)
+
+    def build(self) -> tuple[Graph, list[int]]:
+        """Return the graph, and the tasks of the wanted nodes."""
+        self.read()
+        rows, numbers = self.rows, self._numbers
+        graph = rows.graph
+        for node, (function, call, values) in zip(self.nodes, self.frozen, strict=True):
+            inputs = [
+                numbers[id(value)] if isinstance(value, Delayed) else graph.add_import(value)
+                for value in values
+            ]
+            if call.plan is not None:
+                inputs.append(graph.add_import(LargeArgument(call.plan)))
+            place = NO_FUNCTION
+            if function is not None:
+                place = rows.packed_function(node._name, function)
+            rows.keys.append(node.key)
+            rows.add((place, call.form, node._pure), inputs, call.constant)
+        tasks = number_tasks(rows)
+        order_graph(graph)
+        return graph, [tasks[number] for number in self.wanted]
+
+
+def _check_same(first: Delayed, second: Delayed) -> None:
+    """Raise if two nodes of one key are not known to be equal."""
+    if first._pure and second._pure:
+        return
+    if isinstance(first._function, _Frozen) or isinstance(second._function, _Frozen):
+        return  # one is a copy of the other, by way of pickle
+    raise InvalidGraph(
+        f"two different delayed calls have the key {first.key!r}; expected each key once: name "
+        "one of them otherwise, or use one object in both places"
+    )
+
+
+# Depend on nothing but the shape of a call, so they serve the whole process.
+_templates = Templates()
+
+
+def _pack_plain(args: tuple[Any, ...]) -> PackedCall | None:
+    """Pack lazy values and plain literals the quick way; None if there is anything else."""
+    shape = 1
+    inputs, literals = [], []
+    for value in args:
+        shape += shape
+        if isinstance(value, Delayed):
+            inputs.append(value)
+        else:
+            literals.append(value)
+            shape += 1
+    if not literals or shape == ONE_LITERAL or not are_plain(literals):
+        return None
+    return PackedCall(CALL_PACKED, _templates.fill(shape, literals), None, inputs)
+
+
+def _pack(node: Delayed, functions: dict[int, Packed]) -> _Frozen:
+    """Pack the call of a node."""
+    function = node._function
+    if isinstance(function, _Frozen):
+        return function
+    if function is None:
+        return _pack_value(node._args[0], node._name)
+    packed = functions.get(id(function))
+    if packed is None:
+        packed = functions[id(function)] = pack_callable(function)
+    call = None if node._kwargs else _pack_plain(node._args)
+    if call is None:
+        call = pack_call(node._args, node._kwargs)
+    return _Frozen(packed, call, call.inputs)
+
+
+def _pack_value(value: Any, name: str) -> _Frozen:
+    constant = dumps_small(value, LARGE_ARGUMENT)
+    if constant is not None:
+        return _Frozen(None, PackedCall(CALL_VALUE, constant, None, []), [])
+    return _Frozen(None, PackedCall(CALL_ALIAS, None, plan(value, name), []), [])
+
+
+def _thawed(records: list[Any]) -> Delayed:
+    """Return the first node of what `Delayed.__zcluster_outside__` wrote."""
+    nodes: list[Delayed] = []
+    for name, key, length, pure, function, call, large, _ in records:
+        if large is not None:
+            call = call._replace(plan=Plan([large]))
+        frozen = _Frozen(function, call, [])
+        nodes.append(Delayed(name, frozen, (), {}, key, length, pure))
+    for node, record in zip(nodes, records, strict=True):
+        assert isinstance(node._function, _Frozen)  # made above
+        node._function.inputs.extend(nodes[v] if type(v) is int else v for v in record[-1])
+    return nodes[0]
+
+
+# zcluster.delayed(f) -------------------------------------------------------------------------
+
+
+class _CallableModule(ModuleType):
+    """A module that can be called as its function `delayed`."""
+
+    @staticmethod
+    def __call__(*args: Any, **kwargs: Any) -> Any:
+        return delayed(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

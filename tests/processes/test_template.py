@@ -234,10 +234,21 @@ def test_processes_that_a_task_started_end_with_its_worker(nanny: Nanny) -> None
     nanny.call(settings, spawn)
     child = int(nanny.read(nanny.output, b" \n").split()[1])
     assert psutil.pid_exists(child)
-    nanny.template.send_signal(hello.pid, signal.SIGKILL)
+    os.kill(hello.pid, signal.SIGKILL)  # the worker alone
+    nanny.events(2)
+    wait_gone(child)
+
+
+def test_a_signal_reaches_the_processes_of_a_worker_too(nanny: Nanny) -> None:
+    settings = nanny.fork(0)
+    hello = nanny.hello()
+
+    nanny.call(settings, lambda: print(subprocess.Popen(["sleep", "1000"]).pid, flush=True))
+    child = int(nanny.read(nanny.output, b"\n"))
+    nanny.template.send_signal(hello.pid, signal.SIGTERM)
     ended = nanny.events(2)[1]
     assert isinstance(ended, Ended)
-    assert ended.code == -signal.SIGKILL
+    assert ended.code == -signal.SIGTERM
     wait_gone(child)
 
 

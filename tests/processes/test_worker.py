@@ -245,23 +245,32 @@ def test_slots_run_batches_side_by_side(nanny: Nanny) -> None:
     assert nanny.results(2) == {1: "went on", 2: "went on"}
 
 
-def test_results_do_not_wait_for_a_long_task_behind_them(nanny: Nanny) -> None:
-    gate = str(nanny.folder / "gate")
+def steps(gate: str, first: float) -> Callable[[], int]:
+    """Return a task that takes long at its first call, and at its third waits for a file."""
+    calls: list[None] = []
 
-    def step(number: int) -> int:
-        if number == 3:
+    def step() -> int:
+        calls.append(None)
+        if len(calls) == 1:
+            time.sleep(first)
+        if len(calls) == 3:
             wait_for_file(gate)
-        return number
+        return len(calls)
 
-    # One batch: two quick tasks, then one that ends only after their results were seen.
-    nanny.run([1, 2, 3], step, [[101], [102], [103]], _inputs(nanny, {101: 1, 102: 2, 103: 3}))
+    return step
+
+
+@pytest.mark.parametrize("first", [0.0, 0.02])
+def test_results_do_not_wait_for_a_long_task_behind_them(nanny: Nanny, first: float) -> None:
+    """One batch, whose last task ends only after the results before it were seen.
+
+    A first task that takes long outlasts the loop's first look, which finds nothing.
+    """
+    gate = str(nanny.folder / "gate")
+    nanny.run([1, 2, 3], steps(gate, first))
     assert nanny.results(2) == {1: 1, 2: 2}
     open(gate, "x").close()
     assert nanny.results(1) == {3: 3}
-
-
-def _inputs(nanny: Nanny, values: dict[int, object]) -> dict[int, tuple[int, int, int]]:
-    return {key: nanny.put(value) for key, value in values.items()}
 
 
 def test_inputs_are_read_from_the_store_and_leases_come_back(nanny: Nanny) -> None:
@@ -274,11 +283,22 @@ def test_inputs_are_read_from_the_store_and_leases_come_back(nanny: Nanny) -> No
 
 
 def test_a_lease_that_ends_later_comes_back_without_another_message(nanny: Nanny) -> None:
-    """No result is due when the array dies: the loop must look by itself."""
     place = nanny.put(np.arange(100_000))
     nanny.run([1], lambda array: array[:3], [[100]], {100: place}, uses=1)
     nanny.results(1)
     nanny.send(Discard([1]))
+    assert nanny.receive(Return).ranges == [place]
+
+
+def test_a_lease_that_ends_in_a_thread_of_the_task_comes_back(nanny: Nanny) -> None:
+    """Nothing else happens at that time: the loop must look by itself."""
+    place = nanny.put(np.arange(100_000))
+
+    def keep(array: Any) -> None:
+        threading.Timer(0.2, array.sum).start()
+
+    nanny.run([1], keep, [[100]], {100: place})
+    assert nanny.results(1) == {1: None}
     assert nanny.receive(Return).ranges == [place]
 
 

@@ -88,7 +88,7 @@ class Stopper:
     Attributes
     ----------
     cleanups : list of callables
-        What to do at the end, last first; they must not raise.
+        What to do at the end, last first; they must not raise, and be able to run again.
     """
 
     def __init__(self, launched: bool) -> None:
@@ -107,6 +107,8 @@ class Stopper:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         again = self.status != 0
         self.status = 128 + number
+        if again and self._launched:
+            return  # the kernel tells of a parent's end once for each of its threads
         if self._launched:
             lifeline.die_within(_GRACE)
         if self.server is None or again:
@@ -121,9 +123,12 @@ class Stopper:
         return self.status
 
     def clean(self) -> None:
-        """Do what is to be done at the end, once."""
+        """Do what is to be done at the end; a signal meanwhile does not leave it half done."""
         while self.cleanups:
-            self.cleanups.pop()()
+            cleanup = self.cleanups[-1]
+            cleanup()
+            # Only now: the handler of a signal that came meanwhile has to do it again, and exits.
+            self.cleanups.pop()
 
 
 def run_command(

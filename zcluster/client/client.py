@@ -484,27 +484,33 @@ class Client:
                     "the output of the nannies, or wait longer"
                 )
 
-    def who_has(self, futures: Any = None) -> dict[str, Any]:
-        """Return where results are, by key; of all futures of this client if none are given."""
+    def who_has(self, futures: Any = None) -> dict[str, list[str]]:
+        """Return the names of the nodes that have results, by key.
+
+        Of all futures of this client if none are given.
+        """
         if futures is None:
             with self._engine.lock:
                 records = list(self._engine.core.wanted.values())
         else:
             records = [future._record for future in futures_in(futures)]
         places = self._engine.ask("who_has", [record.task for record in records])
-        return {record.label: places.get(record.task, []) for record in records}
+        return {record.label: places.get(str(record.task), []) for record in records}
 
-    def story(self, future: Future) -> Any:
-        """Return what happened to a task, in order."""
-        return self._engine.ask("story", [future._record.task])
+    def story(self, future: Future) -> list[Any]:
+        """Return what happened to a task at the scheduler, in order."""
+        entries: list[Any] = self._engine.ask("story", [future._record.task])
+        return entries
 
-    def explain(self, future: Future) -> Any:
-        """Return why a task is where it is: what it waits for, and why."""
-        return self._engine.ask("explain", [future._record.task])
+    def explain(self, future: Future) -> str:
+        """Return why a task is where it is, in a sentence."""
+        sentences: list[str] = self._engine.ask("explain", [future._record.task])
+        return sentences[0]
 
-    def statistics(self) -> Any:
+    def statistics(self) -> dict[str, Any]:
         """Return the scheduler's figures."""
-        return self._engine.ask("statistics")
+        figures: dict[str, Any] = self._engine.ask("statistics")
+        return figures
 
     # ---------------------------------------------------------------------- end
 

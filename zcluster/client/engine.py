@@ -179,6 +179,8 @@ class Engine:
         if not self.watch(records, countdown):
             return True
         try:
+            if stop_at_failure and any(record.state > State.HERE for record in records):
+                return True
             self.flush()
             if countdown.wait(deadline):
                 return True

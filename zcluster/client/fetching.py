@@ -54,6 +54,8 @@ SLICE = 8 << 20
 WINDOW = 32 << 20
 #: A node that says nothing to a request for this long is taken for gone.
 PATIENCE_SECONDS = 10.0
+#: How often that is looked at, while anything is asked.
+WATCH_SECONDS = 1.0
 _DOOR_SECONDS = 2.0
 
 #: Called with the result's bytes; or with None, and why.
@@ -318,11 +320,11 @@ class DataPorts:
             port = self._ports[node.index] = _Port(self._loop, self._context, node)
         if not self._watching:
             self._watching = True
-            self._loop.call_later(1.0, self._watch)
+            self._loop.call_later(WATCH_SECONDS, self._watch)
         return port
 
     def _watch(self) -> None:
-        """Once a second while anything is asked: give up on nodes that do not answer."""
+        """Give up on nodes that do not answer; runs while anything is asked."""
         self._watching = False
         before = self._loop.now() - PATIENCE_SECONDS
         for port in list(self._ports.values()):
@@ -331,4 +333,4 @@ class DataPorts:
             )
         if any(port.requests for port in self._ports.values()):
             self._watching = True
-            self._loop.call_later(1.0, self._watch)
+            self._loop.call_later(WATCH_SECONDS, self._watch)

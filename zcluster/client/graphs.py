@@ -8,7 +8,7 @@ the values of the graph's outputs (see `zcluster.collection`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zcluster.client.future import Future
 from zcluster.client.packing import records_of
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from zcluster.client.client import Client
 
 __all__ = ["compute_collections", "submit_graph"]
+
+#: From the values of a graph's outputs to the results of the collections.
+Rebuild: TypeAlias = Callable[[Sequence[Any]], list[Any]]
+Lower: TypeAlias = Callable[[Sequence[Any]], tuple[Graph, Rebuild]]
 
 
 def submit_graph(client: Client, graph: Graph) -> list[Future]:
@@ -56,15 +60,14 @@ def compute_collections(client: Client, collections: Any, sync: bool) -> Any:
     if not isinstance(collections, list | tuple):
         return compute_collections(client, [collections], sync)[0]
     items = list(collections)
-    kinds: dict[type, list[int]] = {}
+    kinds: dict[Lower, list[int]] = {}
     for place, item in enumerate(items):
-        if hasattr(type(item), "__zcluster_lower__"):
-            kinds.setdefault(type(item), []).append(place)
-    results: list[Any] = items
+        lower = getattr(type(item), "__zcluster_lower__", None)
+        if lower is not None:
+            kinds.setdefault(lower, []).append(place)
+    results: list[Any] = list(items)
     submitted = []
-    for kind, places in kinds.items():
-        lower: Callable[[Sequence[Any]], tuple[Graph, Callable[[list[Any]], list[Any]]]]
-        lower = kind.__zcluster_lower__  # type: ignore[attr-defined]
+    for lower, places in kinds.items():
         graph, rebuild = lower([items[place] for place in places])
         submitted.append((places, submit_graph(client, graph), rebuild))
     for places, futures, rebuild in submitted:
@@ -85,24 +88,30 @@ def compute_collections(client: Client, collections: Any, sync: bool) -> Any:
 def _rebuilt_there(
     client: Client,
     futures: list[Future],
-    rebuild: Callable[[list[Any]], list[Any]],
+    rebuild: Rebuild,
     count: int,
 ) -> list[Future]:
     """Return one future for each collection, made of the futures of its parts."""
-    if len(futures) == count and _is_identity(rebuild, count):
-        return futures
+    picked = _picked(rebuild, futures)
+    if picked is not None:
+        return picked
     whole = client.submit(rebuild, futures, pure=False)
     return [client.submit(_item, whole, place, pure=False) for place in range(count)]
 
 
-def _is_identity(rebuild: Callable[[list[Any]], list[Any]], count: int) -> bool:
-    """Tell whether the parts are the results, by trying it on things that are nothing else."""
-    probes = [object() for _ in range(count)]
+def _picked(rebuild: Rebuild, futures: list[Future]) -> list[Future] | None:
+    """Return the collections' futures if results are just picked from the parts.
+
+    That is found out by trying it on things that are nothing else.
+    """
+    probes = [object() for _ in futures]
+    places = {id(probe): place for place, probe in enumerate(probes)}
     try:
-        made = list(rebuild(list(probes)))
+        made = [places.get(id(item)) for item in rebuild(probes)]
     except Exception:  # it wanted real values: then it does something with them
-        return False
-    return len(made) == count and all(a is b for a, b in zip(made, probes, strict=True))
+        return None
+    picked = [futures[place] for place in made if place is not None]
+    return picked if len(picked) == len(made) else None
 
 
 def _item(values: Sequence[Any], place: int) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "Computable",
     "Runner",
     "compute",
+    "container_parts",
     "current_runner",
     "pop_runner",
     "push_runner",
@@ -151,9 +152,7 @@ class _Found:
         self.collections: list[Any] = []
         self._places: dict[int, int] = {}
 
-    def take_out(
-        self, value: Any, traverse: bool = True
-    ) -> Callable[[Sequence[Any]], Any] | None:
+    def take_out(self, value: Any, traverse: bool = True) -> Callable[[Sequence[Any]], Any] | None:
         """Find the collections in a value.
 
         Returns
@@ -166,7 +165,7 @@ class _Found:
             if place == len(self.collections):
                 self.collections.append(value)
             return lambda results: results[place]
-        children = _children(value) if traverse else None
+        children = container_parts(value) if traverse else None
         if children is None:
             return None
         parts, rebuild = children
@@ -177,8 +176,11 @@ class _Found:
         return lambda results: rebuild([make(results) if make else part for make, part in pairs])
 
 
-def _children(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
-    """Return the parts of a container, and how to make one like it of other parts."""
+def container_parts(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
+    """Return the parts of a container, and how to make one like it of other parts.
+
+    None for what is no list, tuple, dict (of which the values count), set or dataclass.
+    """
     kind = type(value)
     if kind in (list, tuple, set, frozenset):
         return list(value), kind

@@ -30,7 +30,18 @@ from zcluster.protocol.calls import (
 )
 from zcluster.protocol.objects import dumps_small, plan
 
-__all__ = ["LAYER_TASKS", "Nested", "Reader", "evaluate", "number_tasks"]
+__all__ = [
+    "LAYER_TASKS",
+    "NO_FUNCTION",
+    "ONE_LITERAL",
+    "Nested",
+    "Reader",
+    "Rows",
+    "Templates",
+    "are_plain",
+    "evaluate",
+    "number_tasks",
+]
 
 #: The most tasks of one layer: their keys are named in one control frame.
 LAYER_TASKS = 8192
@@ -76,7 +87,8 @@ class _Place:
         return reduce_as_input(self)
 
 
-_NO_FUNCTION = -1
+#: The place of the callable in a group of tasks that have none.
+NO_FUNCTION = -1
 _IS_ALIAS = -2
 
 # Types whose pickles are one opcode, with no memory of what came before.
@@ -85,11 +97,12 @@ _PLAIN = frozenset({int, float, bool, type(None)})
 # Integers from here on may be larger than a constant may be.
 _LARGE_INT = 1 << 1000
 
-# The shape of a call with one argument, a literal: see `Reader._read_task`.
-_ONE_LITERAL = 0b11
+#: The shape (see `Templates.fill`) of a call with one argument, a literal.
+ONE_LITERAL = 0b11
 
 
-def _are_plain(literals: list[Any]) -> bool:
+def are_plain(literals: list[Any]) -> bool:
+    """Tell whether `Templates` can fill in all of these."""
     for literal in literals:
         kind = type(literal)
         if kind not in _PLAIN or (kind is int and not -_LARGE_INT < literal < _LARGE_INT):
@@ -97,7 +110,7 @@ def _are_plain(literals: list[Any]) -> bool:
     return True
 
 
-class _Templates:
+class Templates:
     """Packs calls of keys and plain literals by filling in a call of the same shape.
 
     Pickling a call with places takes 6 µs, filling in takes 1. A pickle is a program for a stack,
@@ -144,33 +157,66 @@ def _template(shape: int) -> list[bytes]:
     return [*pieces, data]
 
 
-class Reader:
-    """Reads computations, beginning with the wanted keys, into columns by number.
+class Rows:
+    """Calls that have no task numbers yet, in columns.
 
     Attributes
     ----------
+    graph : Graph
+        Holds the imports.
     keys : list
         By number, in the order in which they were met.
-    groups : list of (int, int)
-        The callable of each (its place in `functions`, or one of the two above) and the form.
+    groups : list of (int, int, bool)
+        Of each: its callable (its place in `functions`, or `NO_FUNCTION`), the form, and whether
+        its key is shared. Tasks of one group share layers.
     inputs : list of list of int
         Numbers, and imports of `graph` (below zero).
     constants : list of bytes or None
+    functions : list of (str, Packed)
     """
 
-    def __init__(self, dsk: Mapping[Any, Any]) -> None:
-        self.dsk = dsk
+    def __init__(self) -> None:
         self.graph = Graph()
         self.keys: list[Any] = []
-        self.numbers: dict[Any, int] = {}
-        self.groups: list[tuple[int, int]] = []
+        self.groups: list[tuple[int, int, bool]] = []
         self.inputs: list[list[int]] = []
         self.constants: list[bytes | None] = []
         self.functions: list[tuple[str, Packed]] = []
-        self._templates = _Templates()
         self._held: list[Any] = []  # keeps the ids in the next one from being used again
         self._by_id: dict[int, int] = {}
         self._by_digest: dict[bytes, int] = {}
+
+    def add(self, group: tuple[int, int, bool], inputs: list[int], constant: bytes | None) -> None:
+        """Add a row, under the next number."""
+        self.groups.append(group)
+        self.inputs.append(inputs)
+        self.constants.append(constant)
+
+    def function(self, function: Callable[..., Any]) -> int:
+        """Return the place of a callable; each object is pickled once."""
+        place = self._by_id.get(id(function))
+        if place is None:
+            place = self.packed_function(callable_name(function), pack_callable(function))
+            self._held.append(function)
+            self._by_id[id(function)] = place
+        return place
+
+    def packed_function(self, name: str, packed: Packed) -> int:
+        """Return the place of a callable as bytes; equal bytes have one place."""
+        place = self._by_digest.setdefault(packed.digest, len(self.functions))
+        if place == len(self.functions):
+            self.functions.append((name, packed))
+        return place
+
+
+class Reader(Rows):
+    """Reads computations, beginning with the wanted keys."""
+
+    def __init__(self, dsk: Mapping[Any, Any]) -> None:
+        super().__init__()
+        self.dsk = dsk
+        self.numbers: dict[Any, int] = {}
+        self._templates = Templates()
 
     def want(self, keys: Any) -> Any:
         """Return the numbers of (nested lists of) wanted keys."""
@@ -202,22 +248,6 @@ class Reader:
             else:
                 self._read_value(key, value)
 
-    def _add(self, group: tuple[int, int], inputs: list[int], constant: bytes | None) -> None:
-        self.groups.append(group)
-        self.inputs.append(inputs)
-        self.constants.append(constant)
-
-    def _function(self, function: Callable[..., Any]) -> int:
-        place = self._by_id.get(id(function))
-        if place is None:
-            packed = pack_callable(function)
-            place = self._by_digest.setdefault(packed.digest, len(self.functions))
-            if place == len(self.functions):
-                self.functions.append((callable_name(function), packed))
-            self._held.append(function)
-            self._by_id[id(function)] = place
-        return place
-
     def _read_task(self, task: tuple[Any, ...]) -> None:
         """Read a task; those that take keys alone, or one literal, are the quick ones."""
         numbers, dsk = self.numbers, self.dsk
@@ -243,15 +273,15 @@ class Reader:
                 inputs.append(number)
         function = self._by_id.get(id(task[0]), -1)
         if function < 0:
-            function = self._function(task[0])
+            function = self.function(task[0])
         if not literals:
-            self._add((function, CALL_INPUTS), inputs, None)
-        elif not _are_plain(literals):
+            self.add((function, CALL_INPUTS, False), inputs, None)
+        elif not are_plain(literals):
             self._pack(function, tuple(map(self._argument, task[1:])))
-        elif shape == _ONE_LITERAL:
-            self._add((function, CALL_SINGLE), inputs, pickle.dumps(literals[0], 5))
+        elif shape == ONE_LITERAL:
+            self.add((function, CALL_SINGLE, False), inputs, pickle.dumps(literals[0], 5))
         else:
-            self._add((function, CALL_PACKED), inputs, self._templates.fill(shape, literals))
+            self.add((function, CALL_PACKED, False), inputs, self._templates.fill(shape, literals))
 
     def _pack(self, function: int, args: tuple[Any, ...]) -> None:
         call = pack_call(args, {})
@@ -261,16 +291,16 @@ class Reader:
         ]
         if call.plan is not None:
             inputs.append(self.graph.add_import(LargeArgument(call.plan)))
-        self._add((function, call.form), inputs, call.constant)
+        self.add((function, call.form, False), inputs, call.constant)
 
     def _read_nested(self, task: tuple[Any, ...]) -> None:
         """Read a task whose arguments contain lists or tasks."""
         args = [self._argument(argument) for argument in task[1:]]
         if any(type(argument) is Nested for argument in args):
             outer = Nested(task[0], args)
-            self._pack(self._function(evaluate), (outer,))
+            self._pack(self.function(evaluate), (outer,))
         else:
-            self._pack(self._function(task[0]), tuple(args))
+            self._pack(self.function(task[0]), tuple(args))
 
     def _argument(self, argument: Any) -> Any:
         """Return an argument with `_Place` for keys and `Nested` for tasks."""
@@ -296,61 +326,61 @@ class Reader:
         if kind is list:
             found = self._argument(value)
             if type(found) is Nested or _stands_for_inputs(found):
-                self._pack(self._function(evaluate), (found,))
+                self._pack(self.function(evaluate), (found,))
                 return
         elif getattr(kind, "__zcluster_input__", False):
-            self._add((_NO_FUNCTION, CALL_ALIAS), [self.graph.add_import(value)], None)
+            self.add((NO_FUNCTION, CALL_ALIAS, False), [self.graph.add_import(value)], None)
             return
         else:
             found = self._argument(value)
             if type(found) is _Place:
-                self._add((_IS_ALIAS, CALL_ALIAS), [found.number], None)
+                self.add((_IS_ALIAS, CALL_ALIAS, False), [found.number], None)
                 return
         constant = dumps_small(value, LARGE_ARGUMENT)
         if constant is not None:
-            self._add((_NO_FUNCTION, CALL_VALUE), [], constant)
+            self.add((NO_FUNCTION, CALL_VALUE, False), [], constant)
         else:
             large = self.graph.add_import(LargeArgument(plan(value, repr(key))))
-            self._add((_NO_FUNCTION, CALL_ALIAS), [large], None)
+            self.add((NO_FUNCTION, CALL_ALIAS, False), [large], None)
 
 
 def _stands_for_inputs(found: list[Any]) -> bool:
     return any(getattr(type(item), "__zcluster_input__", False) for item in flatten(found))
 
 
-def number_tasks(reader: Reader) -> list[int]:
-    """Add the layers to a reader's graph; return the task of each number of the reader.
+def number_tasks(rows: Rows) -> list[int]:
+    """Add layers for all rows to their graph; return the task of each number.
 
     Raises
     ------
     InvalidGraph
         For a cycle.
     """
-    return _Layers(reader).build()
+    return _Layers(rows).build()
 
 
 class _Layers:
-    """Numbers the tasks that were read so that those of one callable stand side by side.
+    """Numbers the tasks of some rows so that those of one callable stand side by side.
 
     It takes a callable and runs through all its tasks that are ready, those that this makes ready
     included; then the callable that has waited longest. A tree of additions is one layer of leaves
     and one of additions; a chain of one function is one layer.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.numbers = [-1] * len(reader.keys)
-        self.ready: dict[tuple[int, int], list[int]] = {}
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.numbers = [-1] * len(rows.keys)
+        self.ready: dict[tuple[int, int, bool], list[int]] = {}
         self.waiting: list[int] = []
-        self.consumers: list[list[int]] = [[] for _ in reader.keys]
+        self.consumers: list[list[int]] = [[] for _ in rows.keys]
         self.done = 0
 
     def build(self) -> list[int]:
-        """Add the layers to the reader's graph; return the task number of each key's number."""
-        reader = self.reader
+        """Add the layers; return the task of each number."""
+        rows = self.rows
         consumers, waiting, ready = self.consumers, self.waiting, self.ready
         aliases: list[int] = []
-        for number, inputs in enumerate(reader.inputs):
+        for number, inputs in enumerate(rows.inputs):
             missing = 0
             for dependency in inputs:
                 if dependency >= 0:
@@ -358,7 +388,7 @@ class _Layers:
                     missing += 1
             waiting.append(missing)
             if not missing:
-                ready.setdefault(reader.groups[number], []).append(number)
+                ready.setdefault(rows.groups[number], []).append(number)
         while ready:
             group = next(iter(ready))
             tasks = ready[group]
@@ -366,15 +396,15 @@ class _Layers:
             del ready[group]
             for start in range(0, len(tasks), LAYER_TASKS):
                 self._add_layer(group, tasks[start : start + LAYER_TASKS])
-        if self.done < len(reader.keys):
-            raise cycle_error(reader.keys, reader.inputs, waiting)
+        if self.done < len(rows.keys):
+            raise cycle_error(rows.keys, rows.inputs, waiting)
         return self.numbers
 
-    def _number(self, group: tuple[int, int], tasks: list[int], aliases: list[int]) -> None:
+    def _number(self, group: tuple[int, int, bool], tasks: list[int], aliases: list[int]) -> None:
         """Number the ready tasks of a group, and those that become ready meanwhile."""
-        groups, numbers = self.reader.groups, self.numbers
+        groups, numbers = self.rows.groups, self.numbers
         waiting, consumers, ready = self.waiting, self.consumers, self.ready
-        number = self.reader.graph.count
+        number = self.rows.graph.count
         done = 0
         for task in tasks:  # grows meanwhile
             numbers[task] = number
@@ -398,28 +428,28 @@ class _Layers:
                     break
                 # An alias is no task: it has the number of what it stands for.
                 finished = aliases.pop()
-                numbers[finished] = numbers[self.reader.inputs[finished][0]]
+                numbers[finished] = numbers[self.rows.inputs[finished][0]]
                 done += 1
         self.done += done
 
-    def _add_layer(self, group: tuple[int, int], tasks: list[int]) -> None:
-        reader, numbers = self.reader, self.numbers
-        place, form = group
-        name, function = ("value", None) if place < 0 else reader.functions[place]
+    def _add_layer(self, group: tuple[int, int, bool], tasks: list[int]) -> None:
+        rows, numbers = self.rows, self.numbers
+        place, form, shared = group
+        name, function = ("value", None) if place < 0 else rows.functions[place]
         if form == CALL_ALIAS:
             name = "alias"
-        rows = [reader.inputs[task] for task in tasks]
-        lengths = set(map(len, rows))
+        listed = [rows.inputs[task] for task in tasks]
+        lengths = set(map(len, listed))
         indptr = None
         if len(lengths) > 1:
-            indptr = list(accumulate(map(len, rows), initial=0))
+            indptr = list(accumulate(map(len, listed), initial=0))
         offsets, constants = None, b""
-        if form != CALL_ALIAS and form != CALL_INPUTS and reader.constants[tasks[0]] is not None:
-            each: list[Any] = [reader.constants[task] for task in tasks]
+        if form != CALL_ALIAS and form != CALL_INPUTS and rows.constants[tasks[0]] is not None:
+            each: list[Any] = [rows.constants[task] for task in tasks]
             constants = b"".join(each)
             offsets = list(accumulate(map(len, each), initial=0))
-        keys = reader.keys
-        reader.graph.add_layer(
+        keys = rows.keys
+        rows.graph.add_layer(
             GraphLayer(
                 name,
                 (len(tasks),),
@@ -428,10 +458,11 @@ class _Layers:
                 function,
                 lengths.pop() if indptr is None else -1,
                 indptr,
-                [numbers[i] if i >= 0 else i for row in rows for i in row],
+                [numbers[i] if i >= 0 else i for row in listed for i in row],
                 None,
                 constants,
                 offsets,
                 [key if type(key) is str else repr(key) for key in map(keys.__getitem__, tasks)],
+                shared,
             )
         )

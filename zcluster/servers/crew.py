@@ -22,8 +22,9 @@ from zcluster.transport.loop import Loop
 
 __all__ = ["Crew"]
 
-#: Lines of a worker's output that are remembered, and the longest of them in bytes.
-_LINES, _LINE_BYTES = 20, 500
+#: What is remembered of each pipe of a worker: so many lines, cut at so many bytes, and of these
+#: at most so many bytes. A fault's dump of all threads has about fifty lines.
+_LINES, _LINE_BYTES, _TAIL_BYTES = 80, 500, 4 << 10
 #: A worker that ends sooner than this is started again after a while only.
 _QUICK_END = 1.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0
@@ -32,11 +33,11 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0
 class _Output:
     """One pipe of a worker."""
 
-    def __init__(self, crew: Crew, fd: int, to: int, tail: deque[bytes]) -> None:
+    def __init__(self, crew: Crew, fd: int, to: int) -> None:
         self._crew = crew
         self.fd = fd
         self._to = to
-        self._tail = tail
+        self._tail: deque[bytes] = deque(maxlen=_LINES)
         self._rest = b""
         os.set_blocking(fd, False)
         crew.loop.add_fd(fd, self.read)
@@ -68,6 +69,17 @@ class _Output:
             # Nobody reads what this node prints; the tail is still kept.
             return
 
+    def tail(self) -> list[bytes]:
+        """Return the last lines, as many as `_TAIL_BYTES` hold."""
+        kept: list[bytes] = []
+        room = _TAIL_BYTES
+        for line in reversed(self._tail):
+            room -= len(line) + 1
+            if room < 0:
+                break
+            kept.append(line)
+        return kept[::-1]
+
     def close(self) -> None:
         """Let go of the pipe, after its last line."""
         if self.fd >= 0:
@@ -88,7 +100,6 @@ class _Member:
         self.page = page
         self.started = now
         self.pid = 0
-        self.tail: deque[bytes] = deque(maxlen=_LINES)
         self.outputs: list[_Output] = []
 
 
@@ -184,8 +195,8 @@ class Crew:
             os.close(err_read)
         else:
             member.outputs = [
-                _Output(self, out_read, 1, member.tail),
-                _Output(self, err_read, 2, member.tail),
+                _Output(self, out_read, 1),
+                _Output(self, err_read, 2),
             ]
         finally:
             os.close(out_write)
@@ -224,7 +235,9 @@ class Crew:
             self._delays[member.number] = min(_LAST_DELAY, delay * 2)
         else:
             self._delays.pop(member.number, None)
-        output_text = b"\n".join(member.tail).decode(errors="replace")
+        # One pipe after the other: a fault's dump must not push out what the task has printed.
+        lines = [line for output in member.outputs for line in output.tail()]
+        output_text = b"\n".join(lines).decode(errors="replace")
         self._on_end(
             WorkerEnd(member.number, member.incarnation, cause, peak, output_text, running)
         )

@@ -66,7 +66,7 @@ EXIT_NANNY_GONE = 76
 _BURST = 64
 #: Seconds after which the loop looks for results that no slot has woken it for; twice as
 #: many after each look in vain, up to the second figure.
-_LOOK, _LOOK_AT_MOST = 0.004, 0.1
+_LOOK, _LOOK_AT_MOST = 0.004, 0.032
 #: Seconds after which it looks for leases that have ended.
 _LEASES = 0.05
 #: Seconds until a full socket is tried again.
@@ -198,7 +198,9 @@ class Worker:
             self._batches.popleft()
         self._batches.append(batch)
         self._queue.put(batch)
-        self._look_soon()
+        if not self._look_due:
+            self._look_due = True
+            self._loop.call_later(_LOOK, self._look)
 
     def _on_grant(self, grant: Grant, _: list[bytes]) -> None:
         self._outbox.grant(grant)
@@ -267,28 +269,15 @@ class Worker:
             self._send(message, frames)
             if isinstance(message, Return):
                 self._leased -= len(message.ranges)
-        if messages and self._is_busy():
-            self._look_soon()
-
-    def _is_busy(self) -> bool:
-        return not all(batch.ended for batch in self._batches)
-
-    def _look_soon(self) -> None:
-        self._look_after = _LOOK
-        self._schedule_look()
-
-    def _schedule_look(self) -> None:
-        if not self._look_due:
-            self._look_due = True
-            self._loop.call_later(self._look_after, self._look)
+        if messages:
+            self._look_after = _LOOK
 
     def _look(self) -> None:
-        # The idle callback of this round does the looking, and resets what is set here if it
-        # finds anything.
-        self._look_due = False
-        if self._is_busy():
+        """Come back while batches run; the idle callback of this round does the looking."""
+        self._look_due = not all(batch.ended for batch in self._batches)
+        if self._look_due:
+            self._loop.call_later(self._look_after, self._look)
             self._look_after = min(2 * self._look_after, _LOOK_AT_MOST)
-            self._schedule_look()
 
     def _look_for_leases(self) -> None:
         """Come back while leases are out: finalisers cannot wake the loop."""

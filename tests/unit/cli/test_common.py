@@ -85,6 +85,31 @@ def test_a_signal_that_cannot_wait_ends_at_once_after_the_clean_up(signals: str)
     assert (run.returncode, run.stderr) == (143, "")
 
 
+@pytest.mark.parametrize("launched", [False, True])
+def test_signals_during_the_clean_up_do_not_leave_it_half_done(launched: bool) -> None:
+    code = (
+        "import os, signal\n"
+        "from zcluster.cli import common\n"
+        f"stopper = common.Stopper(launched={launched})\n"
+        "stopper.install()\n"
+        "told = []\n"
+        "def clean_up():\n"
+        "    if len(told) < 2:\n"
+        "        told.append(os.kill(os.getpid(), signal.SIGTERM))\n"
+        "    print('whole', flush=True)\n"
+        "class Ends:\n"
+        "    def run(self): pass\n"
+        "    def stop(self): pass\n"
+        "stopper.cleanups.append(clean_up)\n"
+        "stopper.run(Ends())\n"
+        "stopper.clean()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30
+    )
+    assert (run.stdout.split()[:1], run.stderr) == (["whole"], "")
+
+
 def test_the_clean_up_is_done_once() -> None:
     done: list[int] = []
     stopper = common.Stopper(launched=False)

@@ -91,7 +91,8 @@ class PretendNode:
             index, f"node{index}", host, os.getpid(), address, self.door.path, 1 << 30, [worker]
         )
         loop.add_socket(self._socket, self._receive)
-        loop.add_fd(self.door.fileno(), self._accept)
+        self._door_number = self.door.fileno()
+        loop.add_fd(self._door_number, self._accept)
 
     def store(self, task: int, blob: bytes) -> None:
         place = self.arena.allocate(len(blob))
@@ -104,10 +105,15 @@ class PretendNode:
         place, size = self.ranges[task]
         return bytes(self.slabs.view(place)[:size])
 
+    def close_door(self) -> bool:
+        self._loop.remove(self._door_number)
+        self.door.close()
+        return True
+
     def close(self) -> None:
         self._loop.remove(self._socket)
         self._socket.close()
-        self.door.close()
+        self.close_door()
         self.slabs.close()
 
     def _accept(self) -> None:
@@ -127,7 +133,10 @@ class PretendNode:
         handler(peer, message, frames)
 
     def _send(self, peer: bytes, message: Message, *frames: bytes) -> None:
-        self._socket.send_multipart([peer, encode(message), *frames])
+        try:
+            self._socket.send_multipart([peer, encode(message), *frames])
+        except zmq.ZMQError:
+            return  # whoever asked has gone
 
     def _on_hello(self, peer: bytes, message: Hello, frames: list[bytes]) -> None:
         assert message.role == "client"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import zcluster.graph.lowering as lowering
 from zcluster.errors import InvalidArgument, NotSerializable
 from zcluster.graph.columns import read_part, row_width
 from zcluster.graph.layers import Graph, GraphBuilder, GraphLayer
@@ -211,11 +212,14 @@ def test_many_layers_are_cut_by_the_size_of_their_records_too() -> None:
     assert [layer.name for m, _ in sent for layer in m.layers] == [f"layer{n}" for n in range(50)]
 
 
-def test_a_callable_too_large_for_any_frame_is_refused_with_advice() -> None:
+def test_a_callable_too_large_for_any_frame_is_refused_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lowering, "FRAME_LIMIT", 10_000)
     graph = Graph()
-    graph.add_layer(GraphLayer("f", (), 1, 0, Packed(b"d" * 16, bytes((64 << 20) + 1))))
+    graph.add_layer(GraphLayer("f", (), 1, 0, Packed(b"d" * 16, bytes(10_001))))
     with pytest.raises(NotSerializable, match="scatter"):
-        list(slices(graph, 0, []))
+        list(slices(graph, 0, [], limit=1000))
 
 
 def test_a_large_callable_has_a_frame_of_its_own() -> None:
@@ -226,13 +230,20 @@ def test_a_large_callable_has_a_frame_of_its_own() -> None:
     assert message.functions == [(b"d" * 16, (1, 0, 5 << 20))]
 
 
-def test_a_task_with_too_many_inputs_is_refused_with_advice() -> None:
-    graph = Graph()
-    graph.add_import(object())
-    inputs = np.full((16 << 20) + 1, -1, np.int32)
-    graph.add_layer(GraphLayer("sum", (), 1, 0, arity=len(inputs), indices=inputs))
-    with pytest.raises(InvalidArgument, match="in a tree"):
-        list(slices(graph, 0, [5]))
+def test_a_task_with_too_many_inputs_is_refused_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lowering, "FRAME_LIMIT", 4000)
+    for count in (1000, 1001):
+        graph = Graph()
+        graph.add_import(object())
+        inputs = np.full(count, -1, np.int32)
+        graph.add_layer(GraphLayer("sum", (), 1, 0, arity=count, indices=inputs))
+        if count == 1000:
+            assert len(list(slices(graph, 0, [5], limit=1000))) == 1
+        else:
+            with pytest.raises(InvalidArgument, match="in a tree"):
+                list(slices(graph, 0, [5], limit=1000))
 
 
 def test_more_keys_than_a_message_holds_are_refused() -> None:

@@ -486,7 +486,7 @@ def test_a_long_task_s_predecessors_and_itself_are_reported_at_once(rig: Rig) ->
     wakes: list[int] = []
 
     def long() -> None:
-        time.sleep(0.003)
+        time.sleep(0.0012)  # longer than LONG_TASK, shorter than REPORT_EVERY
 
     _hooks["seen"] = lambda: wakes.append(rig.wakes)
     rig.slot.run(rig.batch([Call(1, long), Call(2, _note, inputs=[100])], inline={100: blob(1)}))

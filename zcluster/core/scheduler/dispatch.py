@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from zcluster.core.scheduler import placement
 from zcluster.core.scheduler.assignments import AssignBatch
 from zcluster.core.scheduler.pages import PAGE_BITS, Page
+from zcluster.core.scheduler.queues import Entry
 from zcluster.core.scheduler.records import Effect, NodeRecord
 from zcluster.core.scheduler.results import note_assigned
 from zcluster.core.scheduler.state import SchedulerState
@@ -74,14 +75,8 @@ def _give_next(
     open_nodes: int,
 ) -> bool:
     """Assign the next task, or run of tasks, a node should have; False if none."""
-    ahead = node.ahead
-    while ahead and not _is_in_state(s, ahead[0][1], _AHEAD):
-        heapq.heappop(ahead)
     top = s.queues.peek()
-    if ahead and (top is None or ahead[0][0] < top[0]):
-        task = heapq.heappop(ahead)[1]
-        page = s.pages[task >> PAGE_BITS]
-        _assign(s, node, batch, task, page, task - page.start, -1)
+    if node.ahead and _give_ahead(s, node, batch, top):
         return True
     if top is None:
         return False
@@ -109,6 +104,30 @@ def _give_next(
     return True
 
 
+def _give_ahead(
+    s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: Entry | None
+) -> bool:
+    """Assign tasks queued ahead at a node, as long as they come before ``top``."""
+    ahead = node.ahead
+    pages = s.pages
+    before = top[0] if top is not None else None
+    given = False
+    left = s.settings.batch - len(batch)
+    while ahead and left > 0 and node.room > 0:
+        rank, task = ahead[0]
+        page = pages.get(task >> PAGE_BITS)
+        if page is None or page.state[task - page.start] != _AHEAD:
+            heapq.heappop(ahead)
+            continue
+        if before is not None and rank > before:
+            break
+        heapq.heappop(ahead)
+        _assign(s, node, batch, task, page, task - page.start, -1)
+        given = True
+        left -= 1
+    return given
+
+
 def _is_in_state(s: SchedulerState, task: int, state: State) -> bool:
     page = s.pages.get(task >> PAGE_BITS)
     return page is not None and page.state[task - page.start] == state
@@ -131,7 +150,12 @@ def _assign(
     function = page.layer[row].function
     assigned = node.assigned
     assigned[function] = assigned.get(function, 0) + 1
-    node.room -= s.cost(function)
+    learned = s.durations.get(function)
+    settings = s.settings
+    if learned is None:
+        node.room -= settings.window
+    else:
+        node.room -= learned if learned > settings.least_cost else settings.least_cost
     note_assigned(s, task, page, row, node.index)
     batch.add(task, page, row, worker)
 

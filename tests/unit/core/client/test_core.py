@@ -63,7 +63,9 @@ def make_core(nodes: Iterable[int] = (0,)) -> ClientCore:
 
 def add(core: ClientCore, *inputs: Wanted, key: str | None = None) -> Wanted:
     if inputs:
-        return core.add_call("f", FUNCTION, PackedCall(CALL_INPUTS, None, None, []), inputs, key=key)
+        return core.add_call(
+            "f", FUNCTION, PackedCall(CALL_INPUTS, None, None, []), inputs, key=key
+        )
     return core.add_call("f", FUNCTION, PackedCall(CALL_SINGLE, b"\x80", None, []), key=key)
 
 
@@ -175,7 +177,9 @@ def test_an_open_submission_with_many_imports_is_closed_early() -> None:
     core.collect()
     add(core, *olds)
     add(core, olds[0])
-    submits = [message for message in messages(core) if isinstance(message, Submit) and message.last]
+    submits = [
+        message for message in messages(core) if isinstance(message, Submit) and message.last
+    ]
     assert [len(message.outputs) for message in submits] == [1, 1, 1]
 
 
@@ -230,7 +234,7 @@ def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end() -> None:
 
 def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> None:
     core = make_core()
-    constants = [b"\x80" + bytes(60_000)] * 300  # 18 MB: five slices
+    constants = [b"\x80" + bytes(60_000)] * 500  # 30 MB: eight slices
     records = core.add_map("f", FUNCTION, CALL_SINGLE, constants)
     core.collect()
     core.drop(records)

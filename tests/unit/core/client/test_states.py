@@ -34,5 +34,7 @@ def test_advance_follows_the_table(state: State, event: str) -> None:
 
 
 def test_a_missing_arrow_names_state_event_and_task() -> None:
-    with pytest.raises(InvariantError, match=r"task 0xff is HERE at its client and cannot take 'failed'"):
+    with pytest.raises(
+        InvariantError, match=r"task 0xff is HERE at its client and cannot take 'failed'"
+    ):
         advance(State.HERE, "failed", 255)

@@ -1,0 +1,164 @@
+"""What the tests with whole clusters share: commands started by hand, conditions, a log of calls.
+
+Test files cannot import each other, so shared things come as fixtures. Their types can be
+imported where only the type checker looks (``if TYPE_CHECKING``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from zcluster.transport.scheduler_file import read_scheduler_file
+from zcluster.transport.scratch import sweep
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15, what: str = "") -> None:
+    """Wait for a condition, and fail with its name if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        name = what or getattr(condition, "__qualname__", repr(condition))
+        assert time.monotonic() < deadline, f"{name} did not come true within {seconds} s"
+        time.sleep(0.005)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and not a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Log:
+    """A file to which tasks append a line each, in whatever process they run.
+
+    It says what ran, and how often: a task that ran twice is there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        path.touch()
+
+    def lines(self) -> list[str]:
+        with open(self.path) as file:
+            return file.read().splitlines()
+
+    def counts(self) -> Counter[str]:
+        return Counter(self.lines())
+
+    def wait_lines(self, count: int, seconds: float = 15) -> None:
+        wait_until(lambda: len(self.lines()) >= count, seconds, f"{count} lines in the log")
+
+
+class Commands:
+    """A scheduler and nodes started as people start them, and found by a scheduler file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "scheduler.json"
+        self.scheduler: subprocess.Popen[str] | None = None
+        self.nodes: dict[str, subprocess.Popen[str]] = {}
+        self._errors = open(folder / "errors", "w+")  # closed in close()
+
+    def start_scheduler(
+        self, *options: str, program: tuple[str, ...] = ("-m", "zcluster.cli.scheduler")
+    ) -> int:
+        """Start the scheduler; return its pid once the file says where it is."""
+        self.scheduler = self._start(*program, f"--scheduler-file={self.file}", *options)
+        wait_until(self.file.exists, what="a scheduler file")
+        assert read_scheduler_file(self.file).pid == self.scheduler.pid
+        return self.scheduler.pid
+
+    def start_node(self, name: str, *options: str) -> int:
+        """Start a node of one worker with one thread; return the nanny's pid."""
+        self.nodes[name] = self._start(
+            *("-m", "zcluster.cli.worker", f"--scheduler-file={self.file}", f"--name={name}"),
+            *("--nworkers=1", "--nthreads=1", *options),
+        )
+        return self.nodes[name].pid
+
+    @property
+    def address(self) -> str:
+        return read_scheduler_file(self.file).address
+
+    def errors(self) -> str:
+        """Return what all of them wrote to standard error."""
+        self._errors.flush()
+        return Path(self._errors.name).read_text()
+
+    def close(self) -> None:
+        """End what still runs, in order; a stopped process is let go on first."""
+        processes = [*self.nodes.values(), *([self.scheduler] if self.scheduler else [])]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in processes:
+            process.wait(10)
+        self._errors.close()
+        sweep()  # as the next start does, after processes that were killed
+
+    def _start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-P", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """Return a cluster of commands, none of them started yet."""
+    with tempfile.TemporaryDirectory(prefix="file-") as folder:
+        made = Commands(Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    """Return an empty log of calls."""
+    return Log(tmp_path / "log")
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Return `wait_until`."""
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[[int], bool]:
+    """Return `is_running`."""
+    return is_running
+
+
+@pytest.fixture
+def stopped() -> Iterator[Callable[[int], None]]:
+    """Return a function that stops a process with SIGSTOP; it goes on at the end at the latest."""
+    pids: list[int] = []
+
+    def stop(pid: int) -> None:
+        pids.append(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+    yield stop
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,173 @@
+"""Programs that people bring along run with only the imports changed, and print what they should.
+
+They are in ``programs/``, each started as a process of its own in an empty folder. What must be
+printed is compared here; what must not be left behind is checked by the fixtures of every test.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.processes
+
+_PROGRAMS = Path(__file__).parent / "programs"
+_ODD = str([2 * i + 1 for i in range(20)])
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?"
+#: With a client, and on the scheduler in the calling thread, which is the default without one.
+_WAYS = pytest.mark.parametrize("option", ["--client", "--none"])
+
+
+def run(folder: Path, name: str, *options: str, status: int = 0) -> tuple[str, str]:
+    """Run a program in a folder; return what it printed to standard output and error."""
+    done = subprocess.run(
+        [sys.executable, str(_PROGRAMS / f"{name}.py"), *options],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=45,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def estimates(text: str) -> list[float]:
+    """Return the estimates of the blocks of three lines, after a look at all three lines."""
+    sizes = re.findall(rf"^from ({_NUMBER}) GB randomly chosen positions$", text, re.MULTILINE)
+    found = re.findall(rf"^ pi estimate: ({_NUMBER})$", text, re.MULTILINE)
+    errors = re.findall(rf"^ pi error: ({_NUMBER})$", text, re.MULTILINE)
+    assert len(sizes) == len(found) == len(errors), text
+    return [float(value) for value in found]
+
+
+def circles(folder: Path) -> int:
+    """Return how many tasks the picture shows that `visualize` wrote."""
+    root = ElementTree.parse(folder / "mydask.svg").getroot()
+    return sum(element.tag.endswith("circle") for element in root.iter())
+
+
+# ------------------------------------------------------------------------------ delayed pi
+
+
+@_WAYS
+def test_one_delayed_pi_is_a_tuple_of_one(tmp_path: Path, option: str) -> None:
+    out, err = run(tmp_path, "p02_one_delayed_pi", option)
+    # The picture came first, and drew without running.
+    assert out.startswith("drawn, not run: 1\n")
+    assert circles(tmp_path) == 1
+    (estimate,) = estimates(out)
+    assert 2.6 < estimate < 3.6
+    assert out.endswith(f"\nresult tuple 1 {estimate}\n")
+    assert err == ""
+
+
+@_WAYS
+def test_five_delayed_pi_in_one_graph(tmp_path: Path, option: str) -> None:
+    out, err = run(tmp_path, "p03_five_delayed_pi", option)
+    assert out.startswith("drawn, not run: 5\n")
+    assert circles(tmp_path) == 5
+    found = estimates(out)
+    last = out.splitlines()[-1]
+    results = [float(value) for value in re.findall(_NUMBER, last.partition("[")[2])]
+    assert last.startswith("results tuple [")
+    assert len(results) == 5
+    assert sorted(found) == sorted(results)
+    sizes = [float(text) for text in re.findall(rf"from ({_NUMBER}) GB", out)]
+    assert sorted(sizes) == pytest.approx([1e-5, 2e-5, 3e-5, 4e-5, 5e-5])
+    # Lines are printed as tasks come to them; results come in the order asked for: each is four
+    # times a count of positions over the number of positions of its own size.
+    for place, value in enumerate(results):
+        count = value / 4 * 625 * (place + 1)
+        assert count == pytest.approx(round(count), abs=1e-6)
+    assert err == ""
+
+
+def test_five_sizes_with_numpy_and_then_on_five_workers(tmp_path: Path) -> None:
+    out, err = run(tmp_path, "p04_continuing_with_pi")
+    before, between, after = re.split(r"time taken for (?:nupmy|dask w5/t1) is ", out)
+    for text in (before, between):
+        found = estimates(text)
+        assert len(found) == 5
+        assert all(3.1 < value < 3.18 for value in found)
+    for text in (between, after):
+        assert re.match(rf"{_NUMBER}\n", text)
+    assert re.search(r"^<Client: '.*' processes=5 threads=5, memory=232\.83 GiB>$", out, re.M)
+    # A limit above the memory of the machine is a warning, not an error.
+    lines = [line for line in err.splitlines() if "Warning" in line]
+    assert len(lines) <= 1
+    assert all("memory_limit" in line for line in lines)
+
+
+# ------------------------------------------------------------------------ delayed arithmetic
+
+
+@_WAYS
+def test_delayed_add_prints_itself_and_eleven(tmp_path: Path, option: str) -> None:
+    out, err = run(tmp_path, "p15_delayed_add", option)
+    uuid = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+    assert re.fullmatch(rf"Delayed\('add-{uuid}'\)\n11\n", out)
+    assert circles(tmp_path) == 1
+    assert err == ""
+
+
+@_WAYS
+def test_delayed_values_in_a_loop(tmp_path: Path, option: str) -> None:
+    assert run(tmp_path, "p27_delayed_loop", option) == (f"{_ODD}\n", "")
+
+
+@_WAYS
+def test_decorated_functions_together_are_faster(tmp_path: Path, option: str) -> None:
+    out, err = run(tmp_path, "p28_decorated", option)
+    one_by_one, together, ratio = out.splitlines()
+    assert one_by_one == together == _ODD
+    # Four threads, and tasks that only sleep: 4 where nothing disturbs. In the calling thread
+    # there is nothing to gain.
+    if option == "--client":
+        assert float(ratio.removeprefix("ratio ")) > 1.7
+    assert err == ""
+
+
+# ------------------------------------------------------------------------ scripts as they are
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    assert run(tmp_path, "unguarded") == ("in workers only: True True\n", "")
+    assert len((tmp_path / "side-effects.txt").read_text().splitlines()) == 1
+
+
+def test_a_script_that_never_closes_its_client_just_ends(tmp_path: Path) -> None:
+    assert run(tmp_path, "no_close") == ("last line\n", "")
+
+
+def test_an_exception_of_a_task_ends_the_script_with_its_own_traceback(tmp_path: Path) -> None:
+    out, err = run(tmp_path, "fails", status=1)
+    assert out == "0.5\n"
+    assert "\nZeroDivisionError: division by zero\n" in err
+    assert "in divide" in err
+    assert "return x / y" in err
+
+
+def test_a_second_client_does_not_disturb_the_first(tmp_path: Path) -> None:
+    out, err = run(tmp_path, "two_clusters")
+    lines = out.splitlines()
+    assert lines[0] == "True True"
+    assert re.fullmatch(r"<Client: 'ipc://.*' processes=2 threads=4, memory=1\.86 GiB>", lines[1])
+    assert lines[2:] == ["3", "7", "11", "15"]
+    assert err == ""
+
+
+def test_chosen_workers_a_scheduler_file_and_a_task_that_submits(tmp_path: Path) -> None:
+    out, err = run(tmp_path, "on_one_worker")
+    assert out.splitlines() == ["True", str(list(range(1, 11))), "42", "3", "2", "closed"]
+    assert "10/10" in err  # the bar
+    assert not (tmp_path / "scheduler.json").exists()
+
+
+def test_calls_inside_a_running_event_loop(tmp_path: Path) -> None:
+    assert run(tmp_path, "in_a_loop") == ("6\n", "")

@@ -1,0 +1,146 @@
+"""The client with a cluster of real processes."""
+
+from __future__ import annotations
+
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zcluster.delayed import delayed
+from zcluster.distributed import Client, SchedulerLost, as_completed, wait
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with Client(n_workers=2, threads_per_worker=1) as made:
+        yield made
+
+
+def test_calls_run_in_other_processes(client: Client) -> None:
+    pids = set(client.gather([client.submit(os.getpid, pure=False) for _ in range(50)]))
+    assert os.getpid() not in pids
+    assert pids <= {w["pid"] for w in client.scheduler_info()["workers"].values()}
+
+
+def test_five_thousand_calls(client: Client) -> None:
+    futures = [client.submit(operator.neg, i, pure=False) for i in range(5000)]
+    assert client.gather(futures) == [-i for i in range(5000)]
+    assert client.gather(client.map(lambda x: x * 2, range(5000))) == [2 * i for i in range(5000)]
+
+
+def test_a_chain_of_futures(client: Client) -> None:
+    future = client.submit(operator.add, 0, 0)
+    for _ in range(300):
+        future = client.submit(operator.add, future, 1)
+    assert future.result(20) == 300
+
+
+def test_large_values_both_ways(client: Client) -> None:
+    array = np.arange(1_000_000)
+    future = client.submit(lambda x: x[::-1].copy(), array)
+    back = future.result(20)
+    assert np.array_equal(back, array[::-1])
+    back[:] = 0
+    assert future.result(20)[0] == 999_999
+    scattered = client.scatter(array)
+    assert client.submit(np.sum, scattered).result(20) == array.sum()
+    assert client.who_has([future, scattered]).keys() == {future.key, scattered.key}
+
+
+def test_errors_keep_type_traceback_and_place(client: Client) -> None:
+    def fail(x: int) -> float:
+        return 1 / x
+
+    future = client.submit(fail, 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        client.submit(operator.neg, future).result(20)
+    with pytest.raises(ZeroDivisionError) as caught:
+        future.result(20)
+    assert any("on worker" in note for note in caught.value.__notes__)
+    assert "fail" in [frame.name for frame in caught.traceback]
+
+
+def test_waiting_and_completing(client: Client) -> None:
+    futures = client.map(operator.neg, range(100))
+    assert {future.result() for future in as_completed(futures)} == {-i for i in range(100)}
+    assert wait(futures, timeout=20).not_done == set()
+
+
+def test_graphs_and_collections(client: Client) -> None:
+    dsk = {"a": 1, "b": (operator.add, "a", 10), "c": (sum, ["a", "b"])}
+    assert client.get(dsk, ["b", "c"]) == [11, 12]
+    lazy = [delayed(operator.neg)(i) for i in range(10)]
+    assert client.gather(client.compute(lazy)) == [-i for i in range(10)]
+    assert delayed(sum)(lazy).compute() == -45
+
+
+def test_cancelled_work_is_not_waited_for(client: Client) -> None:
+    blocker = client.map(time.sleep, [0.3, 0.3001])
+    futures = [client.submit(operator.neg, i, pure=False) for i in range(10)]
+    client.cancel(futures)
+    assert all(future.cancelled() for future in futures)
+    wait(blocker, timeout=20)
+    assert client.submit(operator.neg, 5).result(20) == -5
+
+
+def test_dropped_results_are_forgotten_by_the_scheduler(client: Client) -> None:
+    futures = client.map(operator.neg, range(1000, 2000))
+    client.gather(futures)
+    del futures
+    deadline = time.monotonic() + 10
+    while client.statistics()["rows"] > 50 and time.monotonic() < deadline:
+        client.submit(operator.neg, 1).result(20)
+    assert client.statistics()["rows"] <= 50
+
+
+def test_closing_is_quick_and_leaves_nothing() -> None:
+    client = Client(n_workers=1, threads_per_worker=1)
+    assert client.submit(operator.neg, 1).result(20) == -1
+    pids = client.cluster.pids
+    began = time.monotonic()
+    client.close()
+    assert time.monotonic() - began < 1.5
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_killed_scheduler_is_an_error_within_seconds() -> None:
+    with Client(n_workers=1, threads_per_worker=1) as client:
+        future = client.submit(time.sleep, 60)
+        os.kill(client.cluster.pids[0], signal.SIGKILL)
+        with pytest.raises(SchedulerLost):
+            future.result(10)
+
+
+def test_a_scheduler_file_leads_to_the_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    with (
+        Client(n_workers=1, threads_per_worker=1, scheduler_file=None) as owner,
+        Client(owner.cluster) as second,
+    ):
+        assert second.submit(operator.neg, 1).result(20) == -1
+        with pytest.raises(Exception, match="scheduler file"):
+            Client(scheduler_file=path, timeout=0.05)
+
+
+def test_a_script_that_never_closes_ends_by_itself() -> None:
+    code = (
+        "from zcluster.distributed import Client\n"
+        "client = Client(n_workers=1, threads_per_worker=1)\n"
+        "futures = client.map(abs, range(-100, 0))\n"
+        "pending = client.submit(__import__('time').sleep, 60)\n"
+        "print(sum(client.gather(futures)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5050\n", "")

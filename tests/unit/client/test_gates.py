@@ -1,0 +1,83 @@
+"""How user threads wait for the loop thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from zcluster.client.gates import CallWhenSettled, Countdown, Deadline, Gate
+from zcluster.core.client.records import Wanted
+from zcluster.core.client.states import State
+
+NOW = Deadline(0.0)
+LATER = Deadline(5.0)
+
+
+def make_record(state: State = State.HERE) -> Wanted:
+    record = Wanted(1, "f", None)
+    record.state = state
+    return record
+
+
+def test_a_gate_is_closed_until_it_is_opened() -> None:
+    gate = Gate()
+    assert not gate.wait(NOW)
+    gate.open()
+    gate.open()
+    assert gate.wait(NOW)
+
+
+def test_a_gate_lets_another_thread_go_on() -> None:
+    gate = Gate()
+    thread = threading.Thread(target=gate.open)
+    thread.start()
+    assert gate.wait(LATER)
+    thread.join()
+
+
+def test_a_deadline_counts_down_to_zero_or_never() -> None:
+    assert Deadline(None).left is None
+    assert Deadline(-1).left == 0.0
+    left = Deadline(5.0).left
+    assert left is not None
+    assert 4.0 < left <= 5.0
+
+
+def test_a_deadline_far_away_is_no_error() -> None:
+    gate = Gate()
+    gate.open()
+    assert gate.wait(Deadline(1e300))
+
+
+def test_a_countdown_opens_at_zero() -> None:
+    countdown = Countdown()
+    countdown.left = 2
+    countdown.settle(make_record())
+    assert not countdown.wait(NOW)
+    countdown.settle(make_record(State.ERROR))
+    assert countdown.wait(NOW)
+
+
+@pytest.mark.parametrize("state", [State.ERROR, State.CANCELLED, State.LOST])
+def test_a_countdown_can_stop_at_the_first_failure(state: State) -> None:
+    countdown = Countdown(stop_at_failure=True)
+    countdown.left = 3
+    countdown.settle(make_record(State.ANNOUNCED))
+    assert not countdown.wait(NOW)
+    countdown.settle(make_record(state))
+    assert countdown.wait(NOW)
+
+
+def test_a_call_gets_the_record() -> None:
+    seen: list[Wanted] = []
+    record = make_record()
+    CallWhenSettled(seen.append).settle(record)
+    assert seen == [record]
+
+
+def test_a_wait_ends_near_its_deadline() -> None:
+    began = time.monotonic()
+    assert not Gate().wait(Deadline(0.02))
+    assert 0.015 < time.monotonic() - began < 2.0

@@ -1,0 +1,201 @@
+"""The one door: what is computed where, and what comes back."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zcluster.collection.compute as module
+from zcluster.collection.base import Lowered
+from zcluster.collection.compute import (
+    Computable,
+    compute,
+    current_runner,
+    pop_runner,
+    push_runner,
+    register_runner,
+    set_default_runner,
+    visualize,
+)
+from zcluster.errors import InvalidArgument
+from zcluster.graph.layers import Graph, GraphBuilder
+from zcluster.protocol.callables import pack_callable
+from zcluster.protocol.calls import make_call, pack_call
+
+
+class Runner:
+    """Runs graphs of single calls, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+        self.options: list[dict[str, Any]] = []
+
+    def run_graph(self, graph: Graph, **kwargs: Any) -> list[Any]:
+        self.graphs.append(graph)
+        self.options.append(kwargs)
+        values = []
+        for first, count in graph.outputs:
+            for task in range(first, first + count):
+                layer = graph.layer_of(task)
+                values.append(make_call(layer.call, abs, layer.constant(task - layer.first), []))
+        return values
+
+
+class Lazy(Computable):
+    """The absolute value of a number, later."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @staticmethod
+    def __zcluster_lower__(collections: Sequence[Any]) -> Lowered:
+        builder = GraphBuilder()
+        for c in collections:
+            builder.add_call(
+                "abs", pack_callable(abs), pack_call((c.number,), {}), (), key=f"abs-{c.number}"
+            )
+        graph = builder.finish()
+        graph.want(range(graph.count))
+        return graph, list
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test registers of its own."""
+    monkeypatch.setattr(module, "_stack", [])
+    monkeypatch.setattr(module, "_default", None)
+    monkeypatch.setattr(module, "_factories", {})
+    monkeypatch.setattr(module, "_made", {})
+
+
+@pytest.fixture
+def runner() -> Runner:
+    made = Runner()
+    push_runner(made)
+    return made
+
+
+Pair = namedtuple("Pair", "a b")
+
+
+@dataclass
+class Record:
+    value: Any
+    note: str = "n"
+    derived: int = field(default=0, init=False)
+
+
+def test_compute_always_gives_a_tuple(runner: Runner) -> None:
+    assert compute(Lazy(-1)) == (1,)
+    assert compute(Lazy(-1), 5, Lazy(-2)) == (1, 5, 2)
+    assert compute() == ()
+
+
+def test_everything_runs_in_one_graph_and_each_collection_once(runner: Runner) -> None:
+    x = Lazy(-1)
+    assert compute(x, [x, Lazy(-2)], {"a": x}) == (1, [1, 2], {"a": 1})
+    assert [graph.count for graph in runner.graphs] == [2]
+
+
+def test_collections_are_found_inside_containers(runner: Runner) -> None:
+    x = Lazy(-7)
+    nested = ([1, (x, {"k": {x}})], Pair(x, 0), Record(x), frozenset([x]))
+    assert compute(*nested) == ([1, (7, {"k": {7}})], Pair(7, 0), Record(7), frozenset([7]))
+    assert type(compute(Pair(x, 0))[0]) is Pair
+
+
+def test_what_holds_nothing_lazy_passes_through_as_the_same_object(runner: Runner) -> None:
+    plain: list[Any] = [[1], {"a": Record(2)}, "text", {3}, Record]
+    results = compute(*plain, Lazy(0))
+    assert all(a is b for a, b in zip(plain, results[:-1], strict=True))
+    runner.graphs.clear()
+    assert compute(*plain) == tuple(plain)
+    assert runner.graphs == []
+
+
+def test_containers_are_left_alone_without_traverse(runner: Runner) -> None:
+    inside = [Lazy(-1)]
+    assert compute(inside, Lazy(-2), traverse=False) == (inside, 2)
+
+
+def test_options_reach_the_runner(runner: Runner) -> None:
+    compute(Lazy(1), retries=3)
+    Lazy(1).compute(priority=2)
+    assert runner.options == [{"retries": 3}, {"priority": 2}]
+
+
+def test_the_newest_live_runner_is_used() -> None:
+    first, second, third = Runner(), Runner(), Runner()
+    push_runner(first)
+    push_runner(second)
+    assert current_runner() is second
+    pop_runner(first)
+    pop_runner(third)
+    assert current_runner() is second
+    assert compute(Lazy(-3), scheduler=third) == (3,)
+    assert len(third.graphs) == 1
+    pop_runner(second)
+    set_default_runner(third)
+    assert current_runner() is third
+    push_runner(first)
+    assert current_runner() is first
+
+
+def test_a_name_stands_for_a_runner_that_is_made_once() -> None:
+    made: list[Runner] = []
+
+    def factory() -> Runner:
+        made.append(Runner())
+        return made[-1]
+
+    register_runner("sync", factory)
+    assert Lazy(-4).compute() == 4
+    assert Lazy(-4).compute(scheduler="sync") == 4
+    assert len(made) == 1
+    assert len(made[0].graphs) == 2
+
+
+def test_a_name_may_say_where_the_runner_is_made() -> None:
+    register_runner("counter", "collections:Counter")
+    assert type(current_runner("counter")).__name__ == "Counter"
+
+
+def test_what_cannot_run_a_graph_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="none is registered"):
+        compute(Lazy(1))
+    register_runner("sync", Runner)
+    with pytest.raises(InvalidArgument, match=r"'thread'.*one of 'sync'"):
+        compute(Lazy(1), scheduler="thread")
+    with pytest.raises(InvalidArgument, match="scheduler=3"):
+        compute(Lazy(1), scheduler=3)
+
+
+def test_visualize_draws_and_runs_nothing(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert visualize([Lazy(n) for n in range(5)]).tasks == 5
+    assert (tmp_path / "mydask.svg").exists()
+    assert Lazy(1).visualize(filename=None, optimize_graph=True).tasks == 1
+    assert visualize(Lazy(1), filename="other", format="svg").tasks == 1
+    assert (tmp_path / "other.svg").exists()
+    assert visualize({"x": (abs, 1)}, {"y": (abs, "x")}, filename=None).tasks == 2
+    assert runner.graphs == []
+
+
+def test_visualize_refuses_what_it_cannot_draw(runner: Runner) -> None:
+    with pytest.raises(InvalidArgument, match=r"x\.png"):
+        visualize(Lazy(1), filename="x", format="png")
+    with pytest.raises(InvalidArgument, match="nothing lazy"):
+        visualize([1, 2], filename=None)
+    with pytest.raises(InvalidArgument, match="'colour'"):
+        visualize(Lazy(1), filename=None, colour="red")
+
+
+def test_the_graph_is_a_mapping() -> None:
+    assert dict(Lazy(-1).dask) == {"abs--1": (abs, -1)}
