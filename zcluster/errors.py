@@ -106,7 +106,7 @@ class NoWorkers(ClusterError, TimeoutError):
     """Too few workers, for too long."""
 
 
-class StoreFull(ClusterError, MemoryError):
+class StoreFull(MemoryError, ClusterError):
     """A node's store is at its limit."""
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from zcluster.delayed import delayed
-from zcluster.distributed import Client, SchedulerLost, as_completed, wait
+from zcluster.distributed import Client, LocalCluster, as_completed, wait
+from zcluster.errors import SchedulerLost, StartError
 
 pytestmark = pytest.mark.processes
 
@@ -123,13 +124,12 @@ def test_a_killed_scheduler_is_an_error_within_seconds() -> None:
 
 def test_a_scheduler_file_leads_to_the_cluster(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
-    with (
-        Client(n_workers=1, threads_per_worker=1, scheduler_file=None) as owner,
-        Client(owner.cluster) as second,
-    ):
-        assert second.submit(operator.neg, 1).result(20) == -1
-        with pytest.raises(Exception, match="scheduler file"):
-            Client(scheduler_file=path, timeout=0.05)
+    with pytest.raises(StartError, match="scheduler file"):
+        Client(scheduler_file=path, timeout=0.05)
+    with LocalCluster(1, 1, scheduler_file=path) as cluster:
+        with Client(scheduler_file=path) as first, Client(cluster) as second:
+            assert first.submit(operator.neg, 1).result(20) == -1
+            assert second.submit(operator.neg, 2).result(20) == -2
 
 
 def test_a_script_that_never_closes_ends_by_itself() -> None:

@@ -43,7 +43,7 @@ from zcluster.storage.door import DoorClient
 from zcluster.storage.slabs import SlabReader
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import socket
+from zcluster.transport.sockets import has_input, socket
 from zcluster.types import Buffer
 from zcluster.version import __version__
 
@@ -177,10 +177,9 @@ class _Port:
 
     def _receive(self) -> None:
         for _ in range(16):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not has_input(self._socket):
                 return
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 self._hear(self._decoder.decode(frames[0].bytes), frames[1:])
             except ProtocolError as error:

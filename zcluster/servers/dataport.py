@@ -36,7 +36,7 @@ from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
 from zcluster.transport.loop import Loop
 from zcluster.transport.link import send_frames
-from zcluster.transport.sockets import monitor, socket
+from zcluster.transport.sockets import has_input, monitor, socket
 
 __all__ = ["SLICE", "WINDOW", "DataPort"]
 
@@ -137,10 +137,9 @@ class DataPort:
 
     def _receive(self) -> None:
         for _ in range(_BURST):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not has_input(self._socket):
                 return
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 if len(frames) < 2:
                     raise ProtocolError("a message without a control frame")

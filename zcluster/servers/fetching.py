@@ -21,7 +21,7 @@ from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import socket
+from zcluster.transport.sockets import has_input, socket
 
 __all__ = ["Fetcher"]
 
@@ -139,10 +139,9 @@ class Fetcher:
 
     def _receive(self, connection: _Connection) -> None:
         for _ in range(_BURST):
-            try:
-                frames = connection.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.ZMQError:
+            if connection.socket.closed or not has_input(connection.socket):
                 return
+            frames = connection.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 message = self._decoder.decode(frames[0].bytes)
             except ProtocolError:

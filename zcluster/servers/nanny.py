@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from contextlib import ExitStack
 from typing import Any
 
 import zmq
@@ -47,7 +48,7 @@ from zcluster.transport import lifeline
 from zcluster.transport.link import RECEIVE_BURST, Link, send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.scratch import ipc_address
-from zcluster.transport.sockets import check_address, socket
+from zcluster.transport.sockets import check_address, has_input, socket
 from zcluster.types import Buffer, Frames
 from zcluster.version import __version__
 
@@ -109,7 +110,7 @@ class Nanny:
                 self._loop.resume()
         finally:
             self._loop.close()
-            self._context.term()
+            self._context.destroy(0)
 
     def stop(self) -> None:
         """Make `run` return; safe from a signal handler and from other threads."""
@@ -123,17 +124,34 @@ class _Incarnation:
     def __init__(self, settings: NannySettings, loop: Loop, context: zmq.Context[Any]) -> None:
         self.lost = ""
         self.was_welcome = False
-        self._closed = False
         self._settings = settings
         self._loop = loop
+        self._context = context
         self._id = os.urandom(16)
-        scratch = settings.scratch
-        names = [f"{settings.name}-{number}" for number in range(settings.workers)]
+        self._worker_decoder = Decoder(WORKER_TO_NODE)
+        #: Routing id of each worker's socket; it names the incarnation.
+        self._routes: dict[bytes, tuple[int, int]] = {}
+        self._route_of: dict[int, bytes] = {}
         #: Processes that have come through the door.
         self._identities: set[bytes] = set()
-        self._door = Door(str(scratch / "door"))
-        loop.add_fd(self._door.fileno(), self._on_door)
+        #: What `close` does, last first.
+        self._exits = ExitStack()
+        try:
+            self._open(settings, loop, context)
+        except BaseException as error:
+            self._exits.close()
+            if isinstance(error, OSError):
+                raise StartError(
+                    f"node {settings.name} cannot use its folder {settings.scratch} or its "
+                    f"address {settings.data_address}: {error.strerror or error}"
+                ) from error
+            raise
+
+    def _open(self, settings: NannySettings, loop: Loop, context: zmq.Context[Any]) -> None:
+        scratch = settings.scratch
+        names = [f"{settings.name}-{number}" for number in range(settings.workers)]
         self._memory = StoreMemory(settings.store_limit, self._on_slab)
+        self._exits.callback(self._memory.close)
         self._core = NodeCore(
             settings.name,
             [
@@ -142,13 +160,7 @@ class _Incarnation:
             ],
             self._memory,
         )
-        self._workers = socket(context, zmq.ROUTER, heartbeat=False)
-        self._workers.bind(ipc_address(scratch / "workers"))
-        self._worker_decoder = Decoder(WORKER_TO_NODE)
-        #: Routing id of each worker's socket; it names the incarnation.
-        self._routes: dict[bytes, tuple[int, int]] = {}
-        self._route_of: dict[int, bytes] = {}
-        loop.add_socket(self._workers, self._on_workers)
+        # First of all: the template takes longest to start.
         self._crew = Crew(
             loop,
             names,
@@ -159,26 +171,36 @@ class _Incarnation:
             scheduler=settings.scheduler,
             on_end=self._on_worker_end,
         )
+        self._exits.callback(self._crew.close)
+        self._door = Door(str(scratch / "door"))
+        self._exits.callback(self._door.close)
+        loop.add_fd(self._door.fileno(), self._on_door)
+        self._exits.callback(loop.remove, self._door.fileno())
+        self._workers = socket(context, zmq.ROUTER, heartbeat=False)
+        self._exits.callback(self._workers.close, 0)
+        self._workers.bind(ipc_address(scratch / "workers"))
+        loop.add_socket(self._workers, self._on_workers)
+        self._exits.callback(loop.remove, self._workers)
         for number in range(settings.workers):
             self._crew.start(number)
         self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
+        self._exits.callback(self._data.close)
         self._fetcher = Fetcher(
             loop, context, self._memory, self._core.nodes, self._on_fetched, self._on_unfetched
         )
-        self._info = NodeInfo(
-            0,
-            settings.name,
-            settings.host,
-            os.getpid(),
-            self._data.address,
-            str(scratch / "door"),
-            settings.store_limit,
-            [],
-        )
+        self._exits.callback(self._fetcher.close)
+        self._link = self._connect(settings)
+        self._exits.callback(lambda: self._link.close(goodbye=not self.lost))
+        loop.on_idle.append(self._flush)
+        self._exits.callback(loop.on_idle.remove, self._flush)
+        self._timer = loop.call_later(_TICK, self._tick)
+        self._exits.callback(lambda: self._timer.cancel())
+
+    def _connect(self, settings: NannySettings) -> Link:
         alone = settings.death_timeout
-        self._link = Link(
-            loop,
-            context,
+        return Link(
+            self._loop,
+            self._context,
             settings.scheduler,
             hello=self._hello,
             accepts=SCHEDULER_TO_NODE,
@@ -190,40 +212,25 @@ class _Incarnation:
             patience=3 * _ALONE,
             beat=self._beat,
         )
-        loop.on_idle.append(self._flush)
-        loop.call_later(_TICK, self._tick)
 
     def close(self) -> None:
-        """End the workers, say goodbye, give back the memory."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.on_idle.remove(self._flush)
-        self._link.close(goodbye=not self.lost)
-        self._crew.close()
-        self._loop.remove(self._workers)
-        self._workers.close(0)
-        self._fetcher.close()
-        self._data.close()
-        self._loop.remove(self._door.fileno())
-        self._door.close()
-        self._memory.close()
+        """Say goodbye, end the workers, give back the memory."""
+        self._exits.close()
 
     # ---------------------------------------------------------------------- scheduler
 
     def _hello(self, token: bytes, seen: int) -> Hello:
-        info = self._info
-        if self.was_welcome or self._core.worker_infos():
-            info = NodeInfo(
-                info.index,
-                info.name,
-                info.host,
-                info.pid,
-                info.data,
-                info.door,
-                info.store_limit,
-                self._core.worker_infos(),
-            )
+        settings = self._settings
+        info = NodeInfo(
+            0,
+            settings.name,
+            settings.host,
+            os.getpid(),
+            self._data.address,
+            str(settings.scratch / "door"),
+            settings.store_limit,
+            self._core.worker_infos(),
+        )
         return Hello(
             "node", PROTOCOL, __version__, platform.python_version(), self._id, token, seen, info
         )
@@ -248,10 +255,9 @@ class _Incarnation:
 
     def _on_workers(self) -> None:
         for _ in range(RECEIVE_BURST):
-            try:
-                frames: list[bytes] = self._workers.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if not has_input(self._workers):
                 return
+            frames: list[bytes] = self._workers.recv_multipart(zmq.NOBLOCK)
             try:
                 if len(frames) < 2:
                     raise ProtocolError("a message without a control frame")
@@ -281,7 +287,7 @@ class _Incarnation:
 
     def _on_worker_end(self, end: WorkerEnd) -> None:
         # What it still said before its end counts: its results need not be made again.
-        if not self._closed:
+        if not self._workers.closed:
             self._on_workers()
         route = self._route_of.pop(end.number, None)
         if route is not None:
@@ -331,9 +337,8 @@ class _Incarnation:
     # -------------------------------------------------------------------------- effects
 
     def _tick(self) -> None:
-        if not self._closed:
-            self._core.on_time(self._loop.now())
-            self._loop.call_later(_TICK, self._tick)
+        self._core.on_time(self._loop.now())
+        self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _flush(self) -> None:
         effects = self._core.flush(self._loop.now())

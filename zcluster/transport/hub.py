@@ -36,7 +36,7 @@ from zcluster.protocol.messages import (
 from zcluster.protocol.session import Session, read_head, unsequenced
 from zcluster.transport.link import HEARTBEAT_SECONDS, RECEIVE_BURST, send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import monitor, socket
+from zcluster.transport.sockets import has_input, monitor, socket
 from zcluster.types import Buffer, Frames
 
 __all__ = ["Hub"]
@@ -231,12 +231,9 @@ class Hub:
 
     def _receive(self) -> None:
         for _ in range(RECEIVE_BURST):
-            if self._closed:
+            if self._closed or not has_input(self._socket):
                 return
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+            frames: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
             peer = self._routes.get(frames[0])
             try:
                 if peer is None:

@@ -29,7 +29,7 @@ from zcluster.protocol.frames import Decoder, check_frames, encode
 from zcluster.protocol.messages import Acknowledge, Goodbye, Heartbeat, Hello, Message, Refused, Welcome
 from zcluster.protocol.session import Session, read_head, unsequenced
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import monitor, socket
+from zcluster.transport.sockets import has_input, monitor, socket
 from zcluster.types import Buffer, Frames
 
 __all__ = ["HEARTBEAT_SECONDS", "RECEIVE_BURST", "Link", "send_frames"]
@@ -231,14 +231,10 @@ class Link:
     def _receive(self) -> None:
         for _ in range(RECEIVE_BURST):
             current = self._socket
-            if current is None:
-                return
-            try:
-                frames = current.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if current is None or not has_input(current):
                 break
             try:
-                self._hear(frames)
+                self._hear(current.recv_multipart(zmq.NOBLOCK))
             except ProtocolError:
                 # A gap, or nonsense: a fresh connection resends what is missing.
                 self.refused += 1

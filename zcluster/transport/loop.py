@@ -13,6 +13,8 @@ import contextlib
 import heapq
 import itertools
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -117,9 +119,22 @@ class Loop:
     # -------------------------------------------------------------------- running
 
     def run(self) -> None:
-        """Run until `stop`."""
-        while not self._stopped:
-            self.run_once()
+        """Run until `stop`.
+
+        On the main thread, signals end the current wait: Python runs their
+        handlers between two calls only, and one that came just before the wait
+        would not be seen until its end.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            while not self._stopped:
+                self.run_once()
+            return
+        old = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        try:
+            while not self._stopped:
+                self.run_once()
+        finally:
+            signal.set_wakeup_fd(old)
 
     def run_once(self) -> None:
         """Wait for something to be ready, run what is, then the idle callbacks."""

@@ -226,8 +226,8 @@ def test_several_results_come_in_order_and_the_first_failure_at_once(
     with pytest.raises(ZeroDivisionError):
         fetch_values(engine, [slow._record, bad._record], Deadline(5))
     assert time.monotonic() - began < 2.0
+    other = client.submit(operator.neg, 5)
     with pytest.raises(TimeoutError, match="and 1 more"):
-        other = client.submit(operator.neg, 5)
         fetch_values(engine, [slow._record, other._record], Deadline(0.01))
 
 

@@ -84,7 +84,7 @@ def test_usual_options_are_one_object() -> None:
     ("retries", "priority"), [(-1, 0), ("2", 0), (1 << 40, 0), (0, 1.5), (0, 1 << 40)]
 )
 def test_numbers_that_cannot_be_meant_are_refused(retries: Any, priority: Any) -> None:
-    with pytest.raises(InvalidArgument, match="retries is|priority is"):
+    with pytest.raises(InvalidArgument, match=r"retries is|priority is"):
         make_options(NODES, None, False, retries, priority)
 
 

@@ -615,6 +615,9 @@ class NodeCore:
         frame = bytes(frames[0]) if frames else b""
         batches.finish(worker, message.tasks)
         for task, which in zip(message.tasks, message.which, strict=True):
+            granted = self.grants.pop((worker.number, task), None)
+            if granted is not None:
+                self.memory.free(granted)
             assignment = self.tasks.get(task)
             if assignment is None or assignment.worker != worker.number:
                 continue

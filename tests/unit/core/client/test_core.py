@@ -69,6 +69,11 @@ def add(core: ClientCore, *inputs: Wanted, key: str | None = None) -> Wanted:
     return core.add_call("f", FUNCTION, PackedCall(CALL_SINGLE, b"\x80", None, []), key=key)
 
 
+def state_of(record: Wanted) -> State:
+    """Return a record's state, which calls change behind the type checker's back."""
+    return record.state
+
+
 def sent(core: ClientCore) -> list[tuple[Message, Frames]]:
     core.collect()
     return list(core.outgoing(lambda: 0))
@@ -239,15 +244,16 @@ def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> N
     core.collect()
     core.drop(records)
     core.collect()
-    in_flight = 0
+    sizes: list[int] = []
     first = []
-    for message, frames in core.outgoing(lambda: in_flight):
+    for message, frames in core.outgoing(lambda: sum(sizes)):
         first.append(message)
-        in_flight += sum(len(frame) for frame in frames)
+        sizes.append(sum(len(frame) for frame in frames))
+    in_flight = sum(sizes)
     assert all(isinstance(message, Submit) for message in first)
     assert CREDIT <= in_flight < CREDIT + (5 << 20)
     assert core.has_outgoing
-    assert list(core.outgoing(lambda: in_flight)) == []
+    assert list(core.outgoing(lambda: sum(sizes))) == []
     rest = [message for message, _ in core.outgoing(lambda: 0)]
     assert isinstance(rest[-1], Release)
     assert isinstance(rest[-2], Submit)
@@ -343,9 +349,9 @@ def test_an_announced_result_that_cannot_be_fetched_is_pending_again() -> None:
     core.collect()
     core.on_message(Resolved([a.task], [-1], [9], [0]), [])
     core.unreachable(a, 5)  # an answer to an old question
-    assert a.state is State.ANNOUNCED
+    assert state_of(a) is State.ANNOUNCED
     core.unreachable(a, 0)
-    assert a.state is State.PENDING
+    assert state_of(a) is State.PENDING
     assert messages(core)[-1] == Unreachable([a.task], 0)
     core.on_message(Resolved([a.task], [-1], [9], [1]), [])
     assert a.detail == Announced(1, 9)
@@ -537,9 +543,9 @@ def test_a_value_scattered_everywhere_is_finished_when_all_nodes_have_it() -> No
     core = make_core([0, 1])
     record = core.scatter(b"v", "int", everywhere=True)
     core.stored(record.task, 0, 1)
-    assert record.state is State.PENDING
+    assert state_of(record) is State.PENDING
     core.stored(record.task, 1, 1)
-    assert record.state is State.HERE
+    assert state_of(record) is State.HERE
     assert messages(core)[-1] == Scattered([record.task] * 2, [0, 1], [1, 1])
 
 
@@ -658,7 +664,8 @@ class Holds(RuleBasedStateMachine):
         self.core.drop(list(self.futures))
         self.futures.clear()
         self.send()
-        assert self.core.wanted == self.core.keys == {}
+        assert not self.core.wanted
+        assert not self.core.keys
         assert sorted(self.released) == sorted(self.submitted)
 
 

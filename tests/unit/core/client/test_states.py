@@ -15,10 +15,11 @@ def test_a_future_resolves_once() -> None:
 
 
 def test_every_state_can_be_reached_from_pending() -> None:
-    reached, before = {State.PENDING}, set()
+    reached = {State.PENDING}
+    before: set[State] = set()
     while reached != before:
         before = set(reached)
-        reached |= {target for (state, _), target in TRANSITIONS.items() if state in before}
+        reached |= {to for (state, _), to in TRANSITIONS.items() if state in before}
     assert reached == set(State)
 
 
