@@ -27,13 +27,15 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from zcluster.core.scheduler.core import SchedulerCore
 from zcluster.core.scheduler.pages import WANTED
 from zcluster.core.scheduler.records import SchedulerSettings
 from zcluster.errors import InvalidArgument, InvariantError, NotSerializable
-from zcluster.graph.columns import row_width
+from zcluster.graph.columns import row_width, slot_width
 from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
 from zcluster.graph.lowering import slices
 from zcluster.protocol.callables import load_callable
@@ -59,7 +61,7 @@ from zcluster.protocol.messages import (
     WorkerInfo,
 )
 from zcluster.protocol.objects import ATOMS, load, plan
-from zcluster.protocol.selections import KIND_PART, Part, Selection, apply, selection_from
+from zcluster.protocol.selections import Part, Selection, apply, selection_from
 from zcluster.types import Frames, first_task
 from zcluster.version import __version__
 
@@ -135,14 +137,14 @@ class LocalRunner:
 class _Layer:
     """A layer as it was introduced to the node, with its callable once that was needed."""
 
-    __slots__ = ("call", "digest", "first", "function", "info", "is_plain", "width")
+    __slots__ = ("call", "function", "info", "is_plain", "may_run_again")
 
-    def __init__(self, info: NodeLayer) -> None:
+    def __init__(self, info: NodeLayer, may_run_again: bool) -> None:
         self.info = info
-        self.first = info.first
         self.call = info.call
-        self.digest = info.function
         self.function: Callable[..., Any] | None = None
+        #: Its tasks have retries: what they take must survive a failure.
+        self.may_run_again = may_run_again
         #: Its tasks take listed inputs only, each as a whole.
         self.is_plain = not info.slots and not info.whole
 
@@ -154,12 +156,13 @@ class _Layer:
 class _Job:
     """An assigned task that has not run; ``missing`` counts inputs, -1: it was taken back."""
 
-    __slots__ = ("attempt", "constant", "inputs", "layer", "missing", "selections", "task")
+    __slots__ = ("attempt", "constant", "inputs", "layer", "missing", "rank", "selections", "task")
 
     def __init__(
         self,
         task: int,
         attempt: int,
+        rank: int,
         layer: _Layer,
         inputs: list[int],
         constant: bytes | None,
@@ -167,6 +170,7 @@ class _Job:
     ) -> None:
         self.task = task
         self.attempt = attempt
+        self.rank = rank
         self.layer = layer
         self.inputs = inputs
         self.constant = constant
@@ -205,8 +209,6 @@ class _Run:
         self._packed: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._errors: dict[int, Exception] = {}
-        #: Layers whose tasks may run again after they failed (by their number at the core).
-        self._tried_again: set[int] = set()
         data = self._submit_imports(graph.imports)
         self._first = self._base + len(data)
         self._outputs = [
@@ -262,9 +264,6 @@ class _Run:
             self._say(message, frames)
         if data:
             self._say(Release(data))
-        for record in self._core.state.layers.values():
-            if record.retries:
-                self._tried_again.add(record.number)
 
     def _takers(self, count: int) -> list[int]:
         """Return how often each result will be taken: by tasks, and by the caller."""
@@ -336,35 +335,233 @@ class _Run:
     def _assign(self, message: Assign, frames: Frames) -> None:
         """Take in assigned tasks: count what each waits for."""
         for info in message.layers:
-            self._layers[info.layer] = _Layer(info)
+            retries = self._core.state.layers[info.layer].retries
+            self._layers[info.layer] = _Layer(info, retries > 0)
         for digest, place in message.functions:
             self._packed[digest] = bytes(span(frames, place))
         constants = bytes(frames[0]) if frames else b""
-        columns = zip(
-            message.tasks, message.attempts, message.orders, message.arities, strict=True
-        )
-        values, jobs, ready = self._values, self._jobs, self._ready
-        offsets, selections = message.offsets, message.selections
-        at = edge = row = 0
+        offsets, inputs, selections = message.offsets, message.inputs, message.selections
+        start = edge = row = 0
         for number, count in message.runs:
             layer = self._layers[number]
             base = layer.info.base
-            for at in range(at, at + count):
-                task, attempt, order, arity = next(columns)
+            stop = start + count
+            for at in range(start, stop):
+                arity = message.arities[at]
                 constant = constants[offsets[at] : offsets[at + 1]] if offsets else None
-                inputs = message.inputs[edge : edge + arity]
-                edge += arity
                 table: list[int] = []
                 if not layer.is_plain:
                     table = selections[row : row + layer.row_width(arity)]
                     row += len(table)
-                job = jobs[task] = _Job(task, attempt, layer, inputs, constant or None, table)
-                for source in inputs:
-                    if source not in values:
-                        job.missing += 1
-                        self._waiters.setdefault(source, []).append(job)
-                if not job.missing:
-                    heapq.heappush(ready, (base + order, task, job))
-                elif arity:
-                    job.rank = base + order
-            at += 1
+                self._add(
+                    _Job(
+                        message.tasks[at],
+                        message.attempts[at],
+                        base + message.orders[at],
+                        layer,
+                        inputs[edge : edge + arity],
+                        constant,
+                        table,
+                    )
+                )
+                edge += arity
+            start = stop
+
+    def _add(self, job: _Job) -> None:
+        """Put a job where it belongs: to those that are ready, or to those that wait."""
+        self._jobs[job.task] = job
+        values = self._values
+        for source in job.inputs:
+            if source not in values:
+                job.missing += 1
+                self._waiters.setdefault(source, []).append(job)
+        if not job.missing:
+            heapq.heappush(self._ready, (job.rank, job.task, job))
+
+    def _work(self) -> None:
+        """Run what is ready, and what that makes ready; report it. A failure ends it early."""
+        ready, jobs, values, waiters = self._ready, self._jobs, self._values, self._waiters
+        tasks: list[int] = []
+        attempts: list[int] = []
+        failed: _Job | None = None
+        while ready:
+            _, task, job = heapq.heappop(ready)
+            if job.missing:  # taken back
+                continue
+            del jobs[task]
+            try:
+                values[task] = self._call(job)
+            except Exception as error:  # not Ctrl-C, nor SystemExit: they end the run
+                self._errors[task] = error
+                failed = job
+                break
+            tasks.append(task)
+            attempts.append(job.attempt)
+            for waiter in waiters.pop(task, ()):
+                waiter.missing -= 1
+                if not waiter.missing:
+                    heapq.heappush(ready, (waiter.rank, waiter.task, waiter))
+        nothing = [0] * len(tasks)
+        # -3: results that live in a heap.
+        report = Finished(tasks, attempts, [-3] * len(tasks), nothing, nothing, [])
+        self._core.on_message(_NODE, report, (), _NOW)
+        if failed is not None:
+            info = ErrorInfo("task", "", "", "", failed.task, failed.attempt, _NAME, _NAME)
+            message = Failed([failed.task], [failed.attempt], [0], [info])
+            self._core.on_message(_NODE, message, (), _NOW)
+
+    def _call(self, job: _Job) -> Any:
+        layer = job.layer
+        function = layer.function
+        if function is None and layer.info.function:
+            function = layer.function = self._function(layer.info.function)
+        arguments: list[Any] = []
+        if layer.call == CALL_PACKED_LAST:
+            arguments = [self._take(source, layer) for source in job.inputs[:-1]]
+            arguments.append(self._take_blob(job.inputs[-1], layer))
+        elif layer.is_plain:
+            if job.inputs:
+                arguments = [self._take(source, layer) for source in job.inputs]
+        else:
+            arguments = self._selected(job)
+        value = make_call(layer.call, function, job.constant, arguments)
+        if layer.may_run_again:
+            for source in _sources(job):
+                self._count_down(source)
+        return value
+
+    def _function(self, digest: bytes) -> Callable[..., Any]:
+        """Return a callable; each is loaded once in a run."""
+        function = self._functions.get(digest)
+        if function is None:
+            function = self._functions[digest] = load_callable(self._packed.pop(digest))
+        return function
+
+    # --------------------------------------------------------------------------- inputs
+
+    def _take(self, source: int, layer: _Layer, selection: Selection | None = None) -> Any:
+        """Return an input as one task may have it: the object itself if nobody else will."""
+        value = self._values[source]
+        again = layer.may_run_again
+        is_last = not again and self._left[source - self._base] == 1
+        if not again:
+            self._count_down(source)
+        if type(value) is LargeArgument:
+            value, is_last = load(_blob(value)), True
+        if selection is not None:
+            value = apply(value, selection)
+        return value if is_last or type(value) in ATOMS else _copied(value)
+
+    def _take_blob(self, source: int, layer: _Layer) -> bytearray:
+        """Return the packed arguments of a call that were too large to travel with it."""
+        argument = self._values[source]
+        if type(argument) is not LargeArgument:
+            raise InvalidArgument(
+                f"the last input of a call of form {CALL_PACKED_LAST} is a "
+                f"{type(argument).__qualname__}; expected the LargeArgument that pack_call planned"
+            )
+        if not layer.may_run_again:
+            self._count_down(source)
+        return _blob(argument)
+
+    def _count_down(self, source: int) -> None:
+        """Note that a result was taken; drop it if that was the last time."""
+        at = source - self._base
+        self._left[at] -= 1
+        if not self._left[at]:
+            self._values.pop(source, None)
+
+    def _selected(self, job: _Job) -> list[Any]:
+        """Return the inputs of a task that takes parts, or all tasks of other layers."""
+        layer, info = job.layer, job.layer.info
+        table = iter(job.selections)
+        own = job.task - info.first
+        arguments: list[Any] = []
+        for position, source in enumerate(job.inputs):
+            slot = info.slots[min(position, len(info.slots) - 1)] if info.slots else _WHOLE
+            arguments.append(self._take(source, layer, _selection(slot, table, own)))
+        for (first, count), slot in zip(info.whole, info.whole_slots, strict=True):
+            selection = _selection(slot, table, own)
+            sources = range(first, first + count)
+            arguments.append([self._take(source, layer, selection) for source in sources])
+        return arguments
+
+
+def _join(core: SchedulerCore) -> tuple[int, int]:
+    """Have the only node and the only client join; return their indices."""
+    worker = WorkerInfo(0, _NAME, 1, 0, 0)
+    info = NodeInfo(0, _NAME, "", 0, "", "", 0, [worker])
+    indices = []
+    for peer, role, node in ((_NODE, "node", info), (_CLIENT, "client", None)):
+        hello = Hello(role, PROTOCOL, __version__, "", b"", node=node, name=_NAME)
+        welcome = core.on_hello(peer, hello, _NOW)
+        assert isinstance(welcome, Welcome)  # nobody else is here
+        indices.append(welcome.index)
+    return indices[0], indices[1]
+
+
+def _imported(item: Any) -> Any:
+    """Return the value of an import: of a future its result, waiting for it."""
+    if isinstance(item, LargeArgument):
+        return item
+    result = getattr(item, "result", None)
+    if not callable(result):
+        raise InvalidArgument(
+            f"found a {type(item).__qualname__} among the inputs, which is not made in this graph; "
+            "expected a future: compute it first, and pass its result"
+        )
+    return result()
+
+
+def _for_any_worker(graph: Graph) -> Graph:
+    """Return the graph without the wish for certain workers, which are not here."""
+    if not any(layer.workers for layer in graph.layers):
+        return graph
+    free = Graph()
+    free.layers = [replace(layer, workers=()) for layer in graph.layers]
+    free.imports, free.outputs, free.count = graph.imports, graph.outputs, graph.count
+    return free
+
+
+def _selection(slot: Slot, table: Iterator[int], own: int) -> Selection | None:
+    """Return what part of an input a task takes; None: all of it."""
+    if slot.kind == 0:
+        return None
+    if slot.kind == 2:
+        return Part(own)
+    return selection_from(slot.kind, list(islice(table, slot_width(slot))))
+
+
+def _sources(job: _Job) -> Iterator[int]:
+    """Yield the tasks whose results a job takes, one for each time."""
+    yield from job.inputs
+    for first, count in job.layer.info.whole:
+        yield from range(first, first + count)
+
+
+def _blob(argument: LargeArgument) -> bytearray:
+    blob = bytearray(argument.plan.size)
+    argument.plan.write_into(memoryview(blob))
+    return blob
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of a value that another may write into; itself if it cannot change."""
+    kind = type(value)
+    if kind is tuple and all(type(item) in ATOMS for item in value):
+        return value
+    numpy = sys.modules.get("numpy")  # no value is an array before somebody has imported it
+    if numpy is not None and hasattr(numpy, "generic"):
+        if kind is numpy.ndarray and not value.dtype.hasobject:
+            return value.copy(order="K")
+        if isinstance(value, numpy.generic) and not isinstance(value, numpy.void):
+            return value
+    try:
+        planned = plan(value)
+    except NotSerializable:
+        return value
+    return load(_blob(LargeArgument(planned)))
+
+
+#: The files whose frames stand between the caller and the task in a traceback.
+_OURS = frozenset(f.__code__.co_filename for f in (_copied, make_call, load_callable, load))

@@ -6,6 +6,7 @@ printed is compared here; what must not be left behind is checked by the fixture
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -171,3 +172,54 @@ def test_chosen_workers_a_scheduler_file_and_a_task_that_submits(tmp_path: Path)
 
 def test_calls_inside_a_running_event_loop(tmp_path: Path) -> None:
     assert run(tmp_path, "in_a_loop") == ("6\n", "")
+
+
+# ------------------------------------------------------------------------- examples, documents
+
+_ROOT = Path(__file__).parents[2]
+#: What each example prints, as an expression: figures differ from run to run.
+_EXAMPLES = {
+    "delayed_tree": r"tree\.svg shows 15 tasks; nothing has run yet\n"
+    r"the sum of 0 to 9999 is 49995000\n",
+    "futures": r"load-[0-9a-f]+: file 7 cannot be read\n9 files hold 3800 numbers\n",
+    "graph": r"'times' and 'it' come 4 times\n\[2, 2, 4\]\n",
+    "pi": rf".*tasks, {_NUMBER} GB of random positions, {_NUMBER} s\n"
+    rf"pi is about 3\.14[0-9]*, error {_NUMBER}\n",
+}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in (_ROOT / "examples").glob("*.py")} == set(_EXAMPLES)
+
+
+@pytest.mark.parametrize("name", sorted(_EXAMPLES))
+def test_an_example_prints_what_it_promises(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(_ROOT / "examples" / f"{name}.py")],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=45,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(_EXAMPLES[name], done.stdout, re.DOTALL), done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_of_the_readme_work_as_printed(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (_ROOT / "README.md").read_text(), re.DOTALL)
+    (script,) = [block for block in blocks if "zcluster-scheduler" in block]
+    commands = os.path.dirname(sys.executable)
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=45,
+    )
+    assert done.stdout == "[3, 2, 1, 0, 1, 2]\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "scheduler.json").exists()

@@ -126,10 +126,13 @@ def test_a_scheduler_file_leads_to_the_cluster(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
     with pytest.raises(StartError, match="scheduler file"):
         Client(scheduler_file=path, timeout=0.05)
-    with LocalCluster(1, 1, scheduler_file=path) as cluster:
-        with Client(scheduler_file=path) as first, Client(cluster) as second:
-            assert first.submit(operator.neg, 1).result(20) == -1
-            assert second.submit(operator.neg, 2).result(20) == -2
+    with (
+        LocalCluster(1, 1, scheduler_file=path) as cluster,
+        Client(scheduler_file=path) as first,
+        Client(cluster) as second,
+    ):
+        assert first.submit(operator.neg, 1).result(20) == -1
+        assert second.submit(operator.neg, 2).result(20) == -2
 
 
 def test_a_script_that_never_closes_ends_by_itself() -> None:

@@ -101,6 +101,7 @@ class Engine:
         self._pid = os.getpid()
         self._is_forced = False
         self._last_flush = 0.0
+        self._last_release = 0.0
         self._is_timer_set = False
         self._questions: dict[int, _Question] = {}
         self._fetch_gates: set[Gate] = set()
@@ -371,17 +372,21 @@ class Engine:
             return
         if core.has_news or self.dropped:
             now = self._loop.now()
-            wait = RELEASE_SECONDS if not core.has_news else COALESCE_SECONDS
-            left = self._last_flush + wait - now
-            if self._is_forced or left <= 0:
+            is_release_due = now - self._last_release >= RELEASE_SECONDS
+            due = self._last_flush + COALESCE_SECONDS
+            if not core.has_news:
+                due = self._last_release + RELEASE_SECONDS
+            if self._is_forced or due <= now:
                 self._is_forced = False
                 self._last_flush = now
                 with self.lock:
-                    self._take_dropped()
+                    if is_release_due:
+                        self._last_release = now
+                        self._take_dropped()
                     core.collect()
             elif not self._is_timer_set:
                 self._is_timer_set = True
-                self._loop.call_later(left, self._on_timer)
+                self._loop.call_later(due - now, self._on_timer)
         if core.has_outgoing:
             for message, frames in core.outgoing(lambda: link.in_flight):
                 link.send(message, frames)

@@ -13,7 +13,6 @@ import sys
 from concurrent.futures import CancelledError
 from typing import Any
 
-import zcluster.errors as errors
 from zcluster.core.client.records import Failure, Wanted
 from zcluster.errors import (
     ClientClosed,
@@ -111,7 +110,7 @@ def _stand_in(info: ErrorInfo) -> BaseException:
     if issubclass(original, ZClusterError):
         return original(text)
     try:
-        both = type("RemoteError", (RemoteError, original), {"__module__": errors.__name__})
+        both = type("RemoteError", (RemoteError, original), {"__module__": RemoteError.__module__})
         made: BaseException = both(text, info.type_name)
     except TypeError:
         # The layouts of the two, or what the original wants to be made of, do not fit.

@@ -7,9 +7,10 @@ outputs in order: a client, or a scheduler in this process. Which one runs a gra
 2. else the newest one that is live: a client pushes itself when it starts and pops itself when it
    closes;
 3. else the one set with `set_default_runner`;
-4. else the one registered as ``"sync"``.
+4. else the one registered as ``"sync"``: the calling thread (`zcluster.local`).
 
-Nothing here knows clients or schedulers; they come by `push_runner` and `register_runner`.
+Nothing here knows clients or schedulers; they come by `push_runner` and `register_runner`, or are
+imported by name when they are first asked for.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ _DEFAULT = "sync"
 
 _stack: list[Runner] = []
 _default: Runner | None = None
-_factories: dict[str, RunnerFactory] = {}
+_factories: dict[str, RunnerFactory] = dict.fromkeys(
+    ("sync", "synchronous", "single-threaded"), "zcluster.local:LocalRunner"
+)
 _made: dict[str, Runner] = {}
 
 
@@ -125,8 +128,8 @@ def _named_runner(name: str) -> Runner:
         factory = _factories.get(name)
         if factory is None:
             raise InvalidArgument(
-                f"no scheduler is called {name!r}; expected a client or {_known_names()}: "
-                "start one with `client = zcluster.distributed.Client()`"
+                f"no scheduler is called {name!r}; expected {_known_names()}, or a client: threads "
+                "and processes come with `client = zcluster.Client()`, which compute then uses"
             )
         if isinstance(factory, str):
             module, _, attribute = factory.partition(":")

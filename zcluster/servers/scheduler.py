@@ -69,6 +69,7 @@ class SchedulerServer:
         )
         check_address(settings.address, settings.insecure)
         self._settings = settings
+        self._is_timer_set = False
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._hub = Hub(
@@ -144,5 +145,12 @@ class SchedulerServer:
             hub.send(peer, message, frames)
         for peer, reason in core.take_fenced():
             hub.forget(peer, reason)
-        if not core.is_idle:
+        again = core.wake_after
+        if again == 0:
             self._loop.wake()
+        elif again is not None and not self._is_timer_set:
+            self._is_timer_set = True
+            self._loop.call_later(again, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._is_timer_set = False  # the idle callback runs next and flushes

@@ -11,6 +11,7 @@ import os
 import socket as sockets
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,22 @@ class PretendScheduler:
         self.do(lambda: self.loop.on_idle.append(look))
         assert event.wait(10), "the cluster was never told"
         return met[0]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep the cluster's thread from doing anything."""
+        entered, gate = threading.Event(), threading.Event()
+
+        def freeze() -> None:
+            entered.set()
+            gate.wait()
+
+        self.loop.post(freeze)
+        assert entered.wait(10)
+        try:
+            yield
+        finally:
+            gate.set()
 
     def let_go(self) -> None:
         """Hold calls no more."""

@@ -62,11 +62,16 @@ from zcluster.protocol.messages import (
 )
 from zcluster.types import Buffer, Frames
 
-__all__ = ["SchedulerCore"]
+__all__ = ["FREE_SECONDS", "SchedulerCore"]
 
 #: Rows forgotten in one flush, so that letting go of a million-task graph never
 #: keeps the scheduler from its messages.
 _FORGET = 4000
+
+#: Nodes are told what to free after so many seconds, or at so many bytes: results
+#: go one by one when futures do, and a message for each would wake nodes in vain.
+FREE_SECONDS = 0.005
+_FREE_BYTES = 1 << 20
 
 
 class SchedulerCore:
@@ -305,7 +310,14 @@ class SchedulerCore:
     @property
     def is_idle(self) -> bool:
         """Whether a flush would have nothing left to do."""
-        return not self.state.dying
+        return not self.state.dying and self.state.freed_since is None
+
+    @property
+    def wake_after(self) -> float | None:
+        """Seconds after which to flush again even if nothing happens."""
+        if self.state.dying:
+            return 0.0
+        return FREE_SECONDS if self.state.freed_since is not None else None
 
     def take_fenced(self) -> list[tuple[int, str]]:
         """Return the peers whose sessions must end, and why."""
@@ -324,14 +336,23 @@ class SchedulerCore:
                 if index in s.nodes:
                     yield s.nodes[index].peer, Drop(tasks), ()
         if s.frees or s.forgotten_layers or s.forgotten_functions:
-            frees, layers, functions = s.frees, s.forgotten_layers, s.forgotten_functions
-            s.frees, s.forgotten_layers, s.forgotten_functions = {}, {}, {}
-            for index in {*frees, *layers, *functions}:
-                if index in s.nodes:
-                    message = Free(
-                        frees.get(index, []), layers.get(index, []), functions.get(index, [])
-                    )
-                    yield s.nodes[index].peer, message, ()
+            if s.freed_since is None:
+                s.freed_since = s.now
+            if s.freed_bytes >= _FREE_BYTES or s.now - s.freed_since >= FREE_SECONDS:
+                yield from self._free()
+
+    def _free(self) -> Iterator[Effect]:
+        """Tell nodes what nobody needs any more."""
+        s = self.state
+        frees, layers, functions = s.frees, s.forgotten_layers, s.forgotten_functions
+        s.frees, s.forgotten_layers, s.forgotten_functions = {}, {}, {}
+        s.freed_bytes, s.freed_since = 0, None
+        for index in {*frees, *layers, *functions}:
+            if index in s.nodes:
+                message = Free(
+                    frees.get(index, []), layers.get(index, []), functions.get(index, [])
+                )
+                yield s.nodes[index].peer, message, ()
 
     def _resolved(self, client: ClientRecord) -> Iterator[Effect]:
         """Tell a client of results: the bytes within its credit, else the place."""

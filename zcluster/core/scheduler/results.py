@@ -355,6 +355,7 @@ def release(s: SchedulerState, task: int, page: Page, row: int) -> None:
             node = page.node[row]
             if node in s.nodes:
                 s.frees.setdefault(node, []).append(task)
+                s.freed_bytes += page.size[row]
             if s.replicas and task in s.replicas:
                 s.free(task, s.replicas.pop(task))
         page.node[row] = -1

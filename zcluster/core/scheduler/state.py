@@ -81,6 +81,9 @@ class SchedulerState:
         self.queues = ReadyQueues()
         self.out: list[Effect] = []
         self.frees: dict[int, list[int]] = {}
+        #: Bytes of results in ``frees``, and since when the oldest is there.
+        self.freed_bytes = 0
+        self.freed_since: float | None = None
         self.drops: dict[int, list[int]] = {}
         self.forgotten_layers: dict[int, list[int]] = {}
         self.forgotten_functions: dict[int, list[bytes]] = {}

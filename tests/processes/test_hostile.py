@@ -1,0 +1,370 @@
+"""Strangers at every socket a cluster listens on: refused, counted, and otherwise without effect.
+
+A local cluster listens in four places: the scheduler's ROUTER, the nanny's ROUTER for its
+workers, the nanny's data port, and the door that hands out descriptors. Only processes of the
+same user get that far (the folder's mode sees to it); what they say is still not to be trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import struct
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psutil
+import pytest
+import zmq
+
+from zcluster.client.client import Client
+from zcluster.client.cluster import LocalCluster
+from zcluster.protocol.messages import (
+    CLIENT_TO_SCHEDULER,
+    DATA_PORT,
+    NODE_TO_SCHEDULER,
+    NODE_TO_WORKER,
+    PROTOCOL,
+    SCHEDULER_TO_CLIENT,
+    SCHEDULER_TO_NODE,
+    WORKER_TO_NODE,
+    Goodbye,
+    Hello,
+    Message,
+    NodeInfo,
+    WorkerInfo,
+)
+
+if TYPE_CHECKING:
+    from tests.processes.conftest import Commands
+
+pytestmark = pytest.mark.processes
+
+Until = Callable[..., None]
+MIB = 1 << 20
+PLACES = ("scheduler", "workers", "data", "door")
+
+
+class Target:
+    """A cluster that is attacked, and a client that goes on beside it."""
+
+    def __init__(self, cluster: LocalCluster, client: Client) -> None:
+        self.cluster, self.client = cluster, client
+        folder = Path(cluster.scheduler_address.removeprefix("ipc://")).parent
+        nanny = next(folder.glob("n*"))
+        self.paths = {
+            "scheduler": folder / "scheduler",
+            **{name: nanny / name for name in ("workers", "data", "door")},
+        }
+        self.pids = cluster.pids
+        self._memory = self.memory()
+
+    def memory(self) -> int:
+        return sum(psutil.Process(pid).memory_info().rss for pid in self.pids)
+
+    def refused(self) -> int:
+        return int(self.client.statistics()["refused"])
+
+    def connect(self, place: str) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(5)
+        made.connect(str(self.paths[place]))
+        return made
+
+    def check(self) -> None:
+        """See that nobody was harmed: the same processes, a client that is served, no growth."""
+        client = self.client
+        assert client.gather(client.map(abs, range(-50, 0), pure=False)) == list(range(50, 0, -1))
+        large = client.submit(bytes, 300_000, pure=False)
+        assert client.submit(len, large).result(10) == 300_000
+        assert len(large.result(10)) == 300_000
+        assert self.cluster.pids == self.pids
+        grown = self.memory() - self._memory
+        assert grown < 64 * MIB, f"scheduler and nanny have grown by {grown / MIB:.0f} MiB"
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with LocalCluster(n_workers=1, threads_per_worker=1) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1, 20)
+        client.submit(len, client.submit(bytes, 300_000)).result(10)  # all is imported and mapped
+        yield Target(cluster, client)
+
+
+# -------------------------------------------------------------------------- below ZeroMQ
+
+GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+
+
+def ready_command() -> bytes:
+    """Return the NULL mechanism's READY of a DEALER."""
+    body = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+    return b"\x04" + bytes([len(body)]) + body
+
+
+HUGE_MESSAGE = b"\x02" + struct.pack(">Q", 1 << 30)  # a long frame of 1 GiB
+HUGE_COMMAND = b"\x06" + struct.pack(">Q", 1 << 30)
+
+STREAMS = {
+    "nothing": b"",
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8\r\n\r\n",
+    "tls": bytes.fromhex("16030100c8010000c40303") + bytes(200),
+    "zeros": bytes(100_000),
+    "ones": b"\xff" * 100_000,
+    "random": random.Random(1).randbytes(100_000),
+    "half a greeting": GREETING[:20],
+    "huge command before the handshake": GREETING + HUGE_COMMAND + bytes(MIB),
+    "huge message before the handshake": GREETING + HUGE_MESSAGE + bytes(MIB),
+    "huge message": GREETING + ready_command() + HUGE_MESSAGE + bytes(4 * MIB),
+    "random after the handshake": GREETING + ready_command() + random.Random(2).randbytes(100_000),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_bytes_that_are_not_for_us_are_refused_and_counted(
+    target: Target, place: str, until: Until
+) -> None:
+    before = target.refused()
+    for name, data in STREAMS.items():
+        with target.connect(place) as stranger:
+            # A peer that is cut off while it still talks may see the end in several ways.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                stranger.sendall(data)
+            if "huge" in name and place != "door":
+                assert_cut_off(stranger, name)
+    target.check()
+    if place == "scheduler":
+        until(lambda: target.refused() >= before + 4, 5, "a count of what was refused")
+
+
+def assert_cut_off(stranger: socket.socket, name: str) -> None:
+    """Read to the end, which must come although we keep the connection open."""
+    try:
+        while stranger.recv(65536):
+            pass
+    except ConnectionResetError:
+        return
+    except TimeoutError:
+        pytest.fail(f"{name}: the connection was not closed")
+
+
+def test_a_thousand_connections_that_declare_much_take_no_memory(target: Target) -> None:
+    """What a frame declares is not reserved before it comes."""
+    declared = b"\x02" + struct.pack(">Q", 60 << 20)  # just allowed
+    with contextlib.ExitStack() as open_ones:
+        for place in ("scheduler", "workers", "data"):
+            for _ in range(100):
+                stranger = open_ones.enter_context(target.connect(place))
+                stranger.sendall(GREETING + ready_command() + declared + bytes(1000))
+        target.check()
+    target.check()
+
+
+def test_plain_tcp_stands_the_same(commands: Commands) -> None:
+    commands.start_scheduler("--port=0", "--insecure")
+    commands.start_node("a", "--insecure")
+    host, _, port = commands.address.removeprefix("tcp://").rpartition(":")
+    with Client(scheduler_file=commands.file, insecure=True) as client:
+        client.wait_for_workers(1, 20)
+        (info,) = client.scheduler_info()["workers"].values()
+        data_host, _, data_port = info["data"].removeprefix("tcp://").rpartition(":")
+        for where in ((host, port), (data_host, data_port)):
+            for data in STREAMS.values():
+                with socket.create_connection((where[0].strip("[]"), int(where[1])), 5) as stranger:
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        stranger.sendall(data)
+        assert client.gather(client.map(abs, [-1, -2])) == [1, 2]
+        assert client.submit(len, client.submit(bytes, 300_000)).result(10) == 300_000
+
+
+# --------------------------------------------------------------------------- above ZeroMQ
+
+
+class Stranger:
+    """A DEALER that may say anything."""
+
+    def __init__(self, path: Path) -> None:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.setsockopt(zmq.RCVTIMEO, 5000)
+        self._socket.connect(f"ipc://{path}")
+        self._said = 0
+
+    def send(self, *frames: bytes) -> None:
+        self._socket.send_multipart(frames)
+
+    def greet(self, role: str, node: NodeInfo | None = None) -> None:
+        """Say a proper hello, and hear the welcome."""
+        hello = Hello(role, PROTOCOL, "1", "3", os.urandom(16), node=node, name="stranger")
+        self.send(struct.pack("<QQ", 0, 0), msgspec.msgpack.encode(hello))
+        assert b"welcome" in self._socket.recv_multipart()[1]
+
+    def say(self, message: Message | bytes, *frames: bytes) -> None:
+        """Say something in order, as a member does."""
+        control = message if isinstance(message, bytes) else msgspec.msgpack.encode(message)
+        self._said += 1
+        self.send(struct.pack("<QQ", self._said, 0), control, *frames)
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._context.term()  # waits for what is under way
+
+
+GARBAGE = (
+    (),
+    (b"",),
+    (b"", b""),
+    (b"x",),
+    (bytes(16),),
+    (bytes(16), b""),
+    (bytes(16), b"\xc1"),
+    (bytes(16), b"not a message"),
+    (bytes(16), b"\xdd\xff\xff\xff\xff"),  # an array of 4 billion items
+    (bytes(16), b"\x91" * 100_000),  # nested 100,000 deep
+    (bytes(16), msgspec.msgpack.encode(["hello"])),
+    (bytes(16), msgspec.msgpack.encode(["submit", -1, 2**63, "x"])),
+    (b"\xff" * 16, msgspec.msgpack.encode(Goodbye())),
+    (bytes(16), msgspec.msgpack.encode(Goodbye()), *[b"x"] * 200),
+    (bytes(16), bytes(17 * MIB)),
+)
+
+
+@pytest.mark.parametrize("place", ["scheduler", "workers", "data"])
+def test_messages_that_are_none_are_refused_and_counted(
+    target: Target, place: str, until: Until
+) -> None:
+    before = target.refused()
+    for frames in GARBAGE:
+        with Stranger(target.paths[place]) as stranger:
+            if frames:
+                stranger.send(*frames)
+    target.check()
+    if place == "scheduler":
+        expected = before + len(GARBAGE) - 1
+        until(lambda: target.refused() >= expected, 5, "a count of what was refused")
+
+
+def node_info(name: str) -> NodeInfo:
+    worker = WorkerInfo(0, f"{name}-0", 1, 0, 1)
+    return NodeInfo(0, name, "elsewhere", 1, "ipc:///nowhere", "", 0, [worker])
+
+
+@pytest.mark.parametrize("role", ["client", "node"])
+def test_a_member_that_talks_nonsense_is_put_out_alone(
+    target: Target, role: str, until: Until
+) -> None:
+    before = target.refused()
+    for frames in GARBAGE[2:]:
+        with Stranger(target.paths["scheduler"]) as stranger:
+            stranger.greet(role, node_info("liar") if role == "node" else None)
+            stranger.say(*frames[1:] or (b"",))
+    target.check()
+    # The last frames of the list are no nonsense where a goodbye is meant.
+    until(lambda: target.refused() >= before + 9, 5, "a count of what was refused")
+    until(lambda: list(target.client.scheduler_info()["workers"]) == ["local-0"])
+
+
+def test_a_wrong_version_and_an_unknown_role_are_told_why(target: Target) -> None:
+    with Stranger(target.paths["scheduler"]) as stranger:
+        for hello, reason in (
+            (Hello("client", (99, 0), "9.9", "3", bytes(16)), b"same version"),
+            (Hello("spy", PROTOCOL, "1", "3", bytes(16)), b"role"),
+            (Hello("node", PROTOCOL, "1", "3", bytes(16)), b"describe"),
+            (Hello("client", PROTOCOL, "1", "3", bytes(16), b"stolen"), b"session is over"),
+        ):
+            stranger.send(bytes(16), msgspec.msgpack.encode(hello))
+            answer = stranger._socket.recv_multipart()[1]
+            assert b"refused" in answer
+            assert reason in answer
+    target.check()
+
+
+# ------------------------------------------------- well-formed messages that make no sense
+
+
+class Inventor:
+    """Makes messages of the right types with contents that contradict each other."""
+
+    NUMBERS = (0, 1, 2, 3, 7, -1, -2, 1 << 9, 1 << 20, 1 << 40, (1 << 40) + 1, 1 << 62, -(1 << 62))
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def make(self, kind: Any) -> Any:
+        chance = self._random
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin in (typing.Union, types.UnionType):
+            return self.make(chance.choice(arguments))
+        if origin is list:
+            return [self.make(arguments[0]) for _ in range(chance.choice((0, 1, 1, 2, 5)))]
+        if origin is tuple:
+            return tuple(self.make(argument) for argument in arguments)
+        if origin is dict:
+            return {self.make(arguments[0]): self.make(arguments[1])}
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            hints = typing.get_type_hints(kind)
+            return kind(*(self.make(hints[name]) for name in kind.__struct_fields__))
+        simple: dict[Any, Callable[[], Any]] = {
+            int: lambda: chance.choice(self.NUMBERS),
+            float: lambda: chance.choice((0.0, -1.0, 1e300, float("inf"), float("nan"))),
+            bool: lambda: chance.random() < 0.5,
+            str: lambda: chance.choice(("", "x", "local-0", "statistics", "\0", "é" * 100)),
+            bytes: lambda: chance.choice((b"", bytes(16), chance.randbytes(16), bytes(1000))),
+            type(None): lambda: None,
+            msgspec.Raw: lambda: msgspec.Raw(b"\xc0"),
+        }
+        return simple[kind]()
+
+    def frames(self) -> list[bytes]:
+        lengths = (0, 1, 8, 100, 5000)
+        count = self._random.choice((0, 1, 2, 3))
+        return [self._random.randbytes(self._random.choice(lengths)) for _ in range(count)]
+
+
+def spoken_to_scheduler(role: str) -> list[type[Message]]:
+    spoken = CLIENT_TO_SCHEDULER if role == "client" else NODE_TO_SCHEDULER
+    return [kind for kind in spoken if kind is not Hello]
+
+
+@pytest.mark.parametrize("role", ["client", "node"])
+def test_messages_that_contradict_themselves_do_not_end_the_scheduler(
+    target: Target, role: str
+) -> None:
+    for kind in spoken_to_scheduler(role):
+        for seed in range(12):
+            inventor = Inventor(seed)
+            with Stranger(target.paths["scheduler"]) as stranger:
+                stranger.greet(role, node_info("liar") if role == "node" else None)
+                message = inventor.make(kind)
+                stranger.say(message, *inventor.frames())
+            assert psutil.pid_exists(target.pids[0]), f"{kind.__name__} of seed {seed}: {message}"
+        assert target.cluster.status == "running", f"ended by a {kind.__name__}: {message}"
+        assert target.client.submit(abs, -1, pure=False).result(10) == 1, f"after {message}"
+    target.check()
+
+
+@pytest.mark.parametrize("place", ["data", "workers"])
+def test_messages_that_contradict_themselves_do_not_end_the_nanny(
+    target: Target, place: str
+) -> None:
+    spoken = DATA_PORT if place == "data" else WORKER_TO_NODE
+    for kind in (*spoken, *NODE_TO_WORKER, *SCHEDULER_TO_CLIENT, *SCHEDULER_TO_NODE):
+        for seed in range(6):
+            inventor = Inventor(seed)
+            with Stranger(target.paths[place]) as stranger:
+                for _ in range(3):
+                    message = inventor.make(kind)
+                    stranger.send(msgspec.msgpack.encode(message), *inventor.frames())
+        assert target.client.submit(abs, -1, pure=False).result(10) == 1, f"after {message}"
+        assert target.cluster.pids == target.pids, f"ended by a {kind.__name__}: {message}"
+    target.check()
