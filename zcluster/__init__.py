@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 from zcluster.version import __version__
 
 if TYPE_CHECKING:
-    from zcluster import delayed as delayed
-    from zcluster.client.client import Client as Client
-    from zcluster.client.cluster import LocalCluster as LocalCluster
     from zcluster.collection.compute import compute as compute
     from zcluster.collection.compute import visualize as visualize
+    from zcluster.delayed import delayed as delayed
+    from zcluster.distributed import Client as Client
+    from zcluster.distributed import LocalCluster as LocalCluster
 
 __all__ = ["Client", "LocalCluster", "__version__", "compute", "delayed", "visualize"]
 
 #: Where the public names are; they are imported when used, so that importing the
 #: package costs next to nothing and no layer loads those above it.
 _NAMES = {
-    "Client": "zcluster.client.client",
-    "LocalCluster": "zcluster.client.cluster",
+    "Client": "zcluster.distributed",
+    "LocalCluster": "zcluster.distributed",
     "compute": "zcluster.collection.compute",
     "visualize": "zcluster.collection.compute",
 }

@@ -185,6 +185,7 @@ class Client:
         check_callable(func)
         name, function = pack_function(func)
         call = pack_call(args, kwargs)
+        self._engine.ship_for(function, call.constant)
         if key is not None:
             text: str | None = key_text(key)
         elif pure is False:
@@ -245,6 +246,8 @@ class Client:
         name, function = pack_function(func)
         rows = list(zip(*iterables, strict=False))
         calls = [pack_call(row, kwargs) for row in rows]
+        for call in calls:
+            self._engine.ship_for(function, call.constant)
         keys = self._keys_of_map(func, name, key, pure, rows, calls, kwargs)
         nodes = self._engine.core.nodes
         options = make_options(nodes, workers, allow_other_workers, retries, priority)

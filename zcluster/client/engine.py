@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import socket as sockets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -29,10 +30,12 @@ from zcluster.client.callbacks import Callbacks
 from zcluster.client.fetching import DataPorts
 from zcluster.client.gates import Countdown, Deadline, Gate
 from zcluster.client.outcomes import raise_ended
+from zcluster.client.shipping import BY_NAME, Shipper, environment
 from zcluster.core.client.core import ClientCore
 from zcluster.core.client.records import Answered, Effect, Failure, NodesChanged, PutBlob, Wanted
 from zcluster.core.client.states import State
 from zcluster.errors import ClusterError, InvariantError, ProtocolError, StartError
+from zcluster.graph.layers import PackedFunction
 from zcluster.protocol.messages import (
     PROTOCOL,
     SCHEDULER_TO_CLIENT,
@@ -43,6 +46,7 @@ from zcluster.protocol.messages import (
 )
 from zcluster.transport.link import Link
 from zcluster.transport.loop import Loop
+from zcluster.types import Buffer
 from zcluster.version import __version__
 
 __all__ = ["COALESCE_SECONDS", "RELEASE_SECONDS", "Engine"]
@@ -96,6 +100,7 @@ class Engine:
         self.settings: dict[str, float] = {}
         self.node_gates: list[Gate] = []
         self.callbacks = Callbacks()
+        self.shipper = Shipper()
         self._timeout = timeout
         self._incarnation = os.urandom(16)
         self._pid = os.getpid()
@@ -146,6 +151,20 @@ class Engine:
         if self.core.has_news:
             self._is_forced = True
             self._loop.wake()
+
+    def ship_for(self, function: PackedFunction, constant: Buffer | None) -> None:
+        """Send the modules that a call needs, before the call."""
+        if not self.shipper.has_seen(function.digest):
+            self.ship((function.data,))
+        if constant is not None and BY_NAME in constant:
+            self.ship((constant,))
+
+    def ship(self, pickles: Iterable[Buffer]) -> None:
+        """Send the modules that some pickles need, before what is submitted after this."""
+        found = self.shipper.sources(pickles)
+        if found is not None:
+            with self.lock:
+                self.core.say(*found)
 
     def watch(self, records: Iterable[Wanted], watcher: Any) -> int:
         """Have a watcher told of each record that is settled from now on.
@@ -321,6 +340,8 @@ class Engine:
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self.settings = welcome.settings
+        assert self._link is not None
+        self._link.send(environment(sockets.gethostname()))
         with self.lock:
             self.core.on_welcome(welcome.index, welcome.nodes)
         self._ready.open()

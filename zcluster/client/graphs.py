@@ -42,6 +42,9 @@ def submit_graph(client: Client, graph: Graph) -> list[Future]:
         return str(graph.key(number))
 
     engine = client._engine
+    for layer in graph.layers:
+        if layer.function is not None:
+            engine.ship_for(layer.function, layer.constants)
     with engine.lock:
         engine.check_usable()
         records = engine.core.add_graph(graph, imports, name_of)

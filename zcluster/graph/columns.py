@@ -9,6 +9,7 @@ The arrays are little-endian, as every machine that zcluster runs on is; they ar
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from zcluster.protocol.frames import span
 from zcluster.protocol.messages import Layer, LayerPart, Slot, Span
 from zcluster.types import Frames
 
-__all__ = ["Columns", "read_part", "row_width", "slot_width"]
+__all__ = ["Columns", "is_bulk", "read_part", "row_width", "slot_width"]
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("zcluster's arrays are little-endian; this machine is not")
 
-# From so many integers on NumPy is quicker than Python, its call overhead included.
+# From so many integers on NumPy is quicker than Python, its call overhead included; and its
+# import (some 50 ms, once) as well.
 _BULK = 200
+_BULK_WITH_IMPORT = 50_000
 
 # Call forms (zcluster.protocol.calls, which may not be imported here): with a constant, and with
 # the least number of inputs.
@@ -66,6 +69,11 @@ class Columns:
     offsets: memoryview | None
     constants: memoryview
     selections: memoryview
+
+
+def is_bulk(count: int) -> bool:
+    """Whether so many integers are better handed to NumPy."""
+    return count >= (_BULK if "numpy" in sys.modules else _BULK_WITH_IMPORT)
 
 
 def slot_width(slot: Slot) -> int:
@@ -161,13 +169,8 @@ def _cut_points(
         raise ProtocolError(f"{name} has {len(points)} entries; expected {count + 1}")
     good = points[0] == 0 and points[-1] == total
     if good:
-        if count < _BULK:
-            before = 0
-            for point in points:
-                if point < before:
-                    good = False
-                    break
-                before = point
+        if not is_bulk(count):
+            good = all(map(operator.le, points, points[1:]))
         else:
             import numpy  # only for large graphs: a scheduler of small ones never loads it
 
@@ -188,7 +191,7 @@ def _check_edges(
     imports: int,
 ) -> None:
     """Check that every input is an earlier task of the submission or one of its imports."""
-    if len(indices) < _BULK:
+    if not is_bulk(len(indices)):
         highest = max(indices)
         if highest < first:
             return

@@ -25,6 +25,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from zcluster.errors import InvalidGraph
+from zcluster.graph.columns import is_bulk
 from zcluster.graph.layers import Graph, Integers
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["order_graph", "ranks"]
 
-# From so many tasks on NumPy is quicker than Python, its import set aside.
-_BULK = 200
 
 # What one level of the search costs in NumPy, in tasks that Python would do meanwhile.
 _LEVEL_COST = 60
@@ -61,7 +60,7 @@ def ranks(indptr: Integers, indices: Integers) -> Integers:
     [0, 1, 3, 4, 2, 5, 6]
     """
     count = len(indptr) - 1
-    if count < _BULK:
+    if not is_bulk(count):
         starts, listed = _as_list(indptr), _as_list(indices)
         if any(i < 0 for i in listed):
             starts, listed = _without_imports(starts, listed)
@@ -129,7 +128,7 @@ def _joined(
     count: int, lengths: list[tuple[int, int]], listed: list[Any]
 ) -> tuple[Integers, Integers]:
     """Join the edges of layers into compressed sparse rows."""
-    if count < _BULK:
+    if not is_bulk(count):
         each = [length for length, times in lengths for _ in range(times)]
         return list(accumulate(each, initial=0)), [i for some in listed for i in _as_list(some)]
     np: Any = _numpy()

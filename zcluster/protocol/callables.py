@@ -6,7 +6,9 @@ after a global that it uses has changed. Therefore
 
 - what pickles as a mere reference (``numpy.add``, ``mymodule.load``) is remembered by object;
 - what travels by value (lambdas, closures, code of ``__main__``, partials and bound methods, whose
-  state may change) is pickled at every call.
+  state may change) is pickled at every call;
+- but for a plain function of ``__main__`` whose code, defaults and all globals it could use are the
+  very objects they were, and objects that cannot change: pickling it again would give the same.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from zcluster.errors import NotSerializable
@@ -45,6 +48,15 @@ class Packed(NamedTuple):
 _remembered: dict[int, tuple[Callable[[], Any], Packed]] = {}
 _MOST_REMEMBERED = 10_000
 
+# Functions of __main__ by id, with the parts their pickle was made of (which holds the code, so that
+# a new function under an old id is told apart by it).
+_by_parts: dict[int, tuple[tuple[Any, ...], Packed]] = {}
+_names: dict[CodeType, tuple[str, ...]] = {}
+_ABSENT = object()
+_CONSTANT = frozenset(
+    (int, float, complex, bool, str, bytes, type(None), CodeType, ModuleType, object)
+)
+
 # How a pickle ends that is nothing but a reference: STACK_GLOBAL, MEMOIZE, STOP. No callable that
 # carries state ends so: building it takes another opcode after the last reference.
 _ENDS_AS_REFERENCE = b"\x93\x94."
@@ -61,6 +73,11 @@ def pack_callable(function: Callable[..., Any]) -> Packed:
     entry = _remembered.get(id(function))
     if entry is not None and entry[0]() is function:
         return entry[1]
+    parts = _constant_parts(function) if type(function) is FunctionType else None
+    if parts is not None:
+        kept = _by_parts.get(id(function))
+        if kept is not None and _are_same(kept[0], parts):
+            return kept[1]
     try:
         data = plan_pickled(pickled(function)).tobytes()
     except (NotSerializable, MemoryError):
@@ -70,7 +87,59 @@ def pack_callable(function: Callable[..., Any]) -> Packed:
     packed = Packed(blake2b(data, digest_size=16).digest(), data)
     if data.endswith(_ENDS_AS_REFERENCE):
         _remember(function, packed)
+    elif parts is not None:
+        if len(_by_parts) >= _MOST_REMEMBERED:
+            _by_parts.clear()
+        _by_parts[id(function)] = (parts, packed)
     return packed
+
+
+def _constant_parts(function: FunctionType) -> tuple[Any, ...] | None:
+    """Return all that the pickle of a function of ``__main__`` depends on, if none of it can change.
+
+    Names are taken from the code, those of attributes too: one that happens to be
+    a global as well is looked at in vain, which costs nothing.
+    """
+    if function.__module__ != "__main__" or function.__closure__ or function.__dict__:
+        return None
+    code = function.__code__
+    names = _names.get(code)
+    if names is None:
+        if len(_names) >= _MOST_REMEMBERED:
+            _names.clear()
+        names = _names[code] = _names_in(code)
+    values = [code, function.__name__, *(function.__defaults__ or ())]
+    values.extend((function.__kwdefaults__ or {}).values())
+    scope = function.__globals__
+    for name in names:
+        values.append(scope.get(name, _ABSENT))
+    for value in values:
+        if not _is_constant(value):
+            return None
+    return tuple(values)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether an object pickles to the same bytes as long as it is the same object."""
+    kind = type(value)
+    if kind in _CONSTANT:
+        return True
+    if kind in (FunctionType, BuiltinFunctionType, type):
+        return getattr(value, "__module__", None) not in (None, "__main__")
+    return False
+
+
+def _are_same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
+    return len(old) == len(new) and all(map(operator.is_, old, new))
+
+
+def _names_in(code: CodeType) -> tuple[str, ...]:
+    """Return the names a code object and those nested in it use."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names.update(dict.fromkeys(_names_in(constant)))
+    return tuple(names)
 
 
 def _remember(function: Callable[..., Any], packed: Packed) -> None:
@@ -96,6 +165,7 @@ def _identity(value: Any) -> Any:
 def forget_callables() -> None:
     """Forget what was remembered: for when modules were reloaded or uploaded anew."""
     _remembered.clear()
+    _by_parts.clear()
 
 
 def load_callable(data: bytes | memoryview) -> Callable[..., Any]:

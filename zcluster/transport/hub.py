@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,13 +35,12 @@ from zcluster.protocol.messages import (
 from zcluster.protocol.session import Session, read_head, unsequenced
 from zcluster.transport.link import HEARTBEAT_SECONDS, RECEIVE_BURST, send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import has_input, monitor, socket
+from zcluster.transport.sockets import has_input, monitor, socket, take_events
 from zcluster.types import Buffer, Frames
 
 __all__ = ["Hub"]
 
 _log = logging.getLogger(__name__)
-_EVENT = struct.Struct("=hi")
 _ACK = encode(Acknowledge())
 #: Seconds after a disconnect at which peers are probed: ZeroMQ forgets the
 #: routing id of a closed connection a little later than it reports the close.
@@ -52,7 +50,16 @@ _PROBES = (0.0, 0.01, 0.1, 0.5)
 class _Peer:
     """What the hub knows of a peer."""
 
-    __slots__ = ("decoder", "incarnation", "last_sent", "number", "role", "route", "session", "token")
+    __slots__ = (
+        "decoder",
+        "incarnation",
+        "last_sent",
+        "number",
+        "role",
+        "route",
+        "session",
+        "token",
+    )
 
     def __init__(self, number: int, role: str, decoder: Decoder, incarnation: bytes) -> None:
         self.number = number
@@ -151,9 +158,7 @@ class Hub:
         if peer.route is not None:
             if reason:
                 with contextlib.suppress(zmq.ZMQError):
-                    send_frames(
-                        self._socket, [peer.route, *unsequenced(encode(Refused(reason)))]
-                    )
+                    send_frames(self._socket, [peer.route, *unsequenced(encode(Refused(reason)))])
             self._routes.pop(peer.route, None)
             peer.route = None
 
@@ -192,22 +197,9 @@ class Hub:
     # ------------------------------------------------------------------- liveness
 
     def _on_event(self) -> None:
-        gone = False
-        while True:
-            try:
-                frames = self._monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.ZMQError:
-                break
-            event = _EVENT.unpack(frames[0])[0]
-            if event == zmq.EVENT_DISCONNECTED:
-                gone = True
-            elif event in (
-                zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-                zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-                zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-            ):
-                self.refused += 1
-        if gone:
+        ended, refused = take_events(self._monitor)
+        self.refused += refused
+        if ended:
             for delay in _PROBES:
                 self._loop.call_later(delay, self._probe)
 

@@ -26,7 +26,15 @@ import zmq
 
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, check_frames, encode
-from zcluster.protocol.messages import Acknowledge, Goodbye, Heartbeat, Hello, Message, Refused, Welcome
+from zcluster.protocol.messages import (
+    Acknowledge,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Refused,
+    Welcome,
+)
 from zcluster.protocol.session import Session, read_head, unsequenced
 from zcluster.transport.loop import Loop
 from zcluster.transport.sockets import has_input, monitor, socket
@@ -200,7 +208,10 @@ class Link:
             elif event == zmq.EVENT_CONNECT_RETRIED:
                 self._reachable = False
             elif event == zmq.EVENT_DISCONNECTED:
-                self._reopen()
+                # What came before the end is still there: a goodbye, and why.
+                self._receive()
+                if current is self._monitor:
+                    self._reopen()
 
     def _tick(self) -> None:
         if self._over:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any
 
 import zmq
@@ -10,22 +11,33 @@ import zmq
 from zcluster.errors import InvalidAddress
 from zcluster.protocol.frames import FRAME_LIMIT
 
-__all__ = ["IPC_PATH_LIMIT", "check_address", "has_input", "monitor", "socket"]
+__all__ = [
+    "IPC_PATH_LIMIT",
+    "check_address",
+    "has_input",
+    "monitor",
+    "socket",
+    "take_events",
+]
 
 #: The kernel's limit for the path of a unix socket, less the final zero.
 IPC_PATH_LIMIT = 107
 
 _TCP = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[\w.\-*]+):(\d{1,5}|\*)")
 
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 _MONITORED = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | _REFUSED
 )
+_EVENT = struct.Struct("=hi")
 
 
 def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.Socket[Any]:
@@ -73,6 +85,24 @@ def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
     """Return a socket on which a socket's connection events arrive."""
     made: zmq.Socket[Any] = watched.get_monitor_socket(_MONITORED)
     return made
+
+
+def take_events(source: zmq.Socket[Any]) -> tuple[bool, int]:
+    """Take what a listening socket's `monitor` has to say.
+
+    Returns
+    -------
+    bool
+        Whether a connection ended.
+    int
+        How many were refused because they did not speak ZeroMQ's protocol.
+    """
+    ended, refused = False, 0
+    while has_input(source):
+        (event, _) = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
+        ended = ended or event == zmq.EVENT_DISCONNECTED
+        refused += bool(event & _REFUSED)
+    return ended, refused
 
 
 def check_address(address: str, insecure: bool) -> str:

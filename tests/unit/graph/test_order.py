@@ -120,7 +120,7 @@ def test_numpy_and_python_find_the_same_ranks(rows: list[list[int]]) -> None:
     assert sorted(plain) == list(range(len(rows)))
     assert all(plain[i] < plain[task] for task, row in enumerate(rows) for i in row)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BULK", 0)
+        patch.setattr(module, "is_bulk", lambda count: True)
         assert list(ranks(*csr(rows))) == plain  # level by level only where that pays
         patch.setattr(module, "_LEVEL_COST", 0)
         assert list(ranks(*csr(rows))) == plain

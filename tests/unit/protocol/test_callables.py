@@ -180,3 +180,57 @@ def test_the_cache_drops_what_was_used_longest_ago() -> None:
     cache.clear()
     assert cache.size == 0
     assert cache.get(b"d") is None
+
+
+class TestFunctionsOfMain:
+    """Functions of ``__main__`` travel by value, and are remembered as long as nothing changes."""
+
+    @staticmethod
+    def made(source: str, **scope: object) -> dict[str, object]:
+        """Run source as ``__main__`` would."""
+        namespace: dict[str, object] = {"__name__": "__main__", **scope}
+        exec(source, namespace)
+        return namespace
+
+    def test_packing_again_gives_the_very_same_bytes(self) -> None:
+        f = self.made("def f(x): return x + 1")["f"]
+        assert callables.pack_callable(f) is callables.pack_callable(f)  # type: ignore[arg-type]
+
+    def test_a_changed_global_is_seen(self) -> None:
+        namespace = self.made("def f(x): return x + step", step=1)
+        first = callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        namespace["step"] = 2
+        second = callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        assert callables.load_callable(first.data)(1) == 2
+        assert callables.load_callable(second.data)(1) == 3
+
+    def test_a_global_that_can_change_in_place_is_pickled_each_time(self) -> None:
+        namespace = self.made("def f(x): return x + steps[0]", steps=[1])
+        callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        namespace["steps"][0] = 5  # type: ignore[index]
+        packed = callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        assert callables.load_callable(packed.data)(1) == 6
+
+    def test_a_helper_that_is_defined_anew_is_seen(self) -> None:
+        namespace = self.made("def g(x): return x\ndef f(x): return g(x)")
+        callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        exec("def g(x): return -x", namespace)
+        packed = callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        assert callables.load_callable(packed.data)(1) == -1
+
+    def test_changed_defaults_and_code_are_seen(self) -> None:
+        f = self.made("def f(x, y=1): return x + y")["f"]
+        callables.pack_callable(f)  # type: ignore[arg-type]
+        f.__defaults__ = (10,)  # type: ignore[attr-defined]
+        assert callables.load_callable(callables.pack_callable(f).data)(1) == 11  # type: ignore[arg-type]
+        g = self.made("def g(x, y): return x * y")["g"]
+        f.__code__ = g.__code__  # type: ignore[attr-defined]
+        assert callables.load_callable(callables.pack_callable(f).data)(2) == 20  # type: ignore[arg-type]
+
+    def test_a_builtin_that_is_shadowed_later_is_seen(self) -> None:
+        namespace = self.made("def f(x): return abs(x)")
+        callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        namespace["abs"] = 7
+        first = callables.pack_callable(namespace["f"])  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            callables.load_callable(first.data)(-1)
