@@ -32,7 +32,7 @@ help:
 	@echo "make format       let ruff rewrite the files"
 	@echo "make bench        benchmarks (BENCH_FLAGS=--quick)"
 	@echo "make docs         the documentation, into docs/_build/html"
-	@echo "make test-system  tests that need packages of the machine"
+	@echo "make test-system  tests that need packages of the machine, and slow ones"
 	@echo "make clean        remove everything that can be made again"
 	@echo "PYTHON=python3.12 chooses the interpreter, PYTEST_FLAGS='-k name' is passed on"
 
@@ -53,9 +53,11 @@ demo: $(STAMP)
 	$(BIN)/python examples/pi.py
 
 # One run of pytest, so that one line at its end says what happened; tests/conftest.py prints
-# the time each folder took. Launchers hold no doctests and are not in the list.
+# the time each folder took. Launchers hold no doctests and are not in the list. What is slow
+# (gigabytes, a million tasks, processes frozen for ten seconds) runs with test-system.
 test: $(STAMP)-test
-	$(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' $(PYTEST_FLAGS) $(TESTED)
+	$(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' -m 'not slow' \
+	    $(PYTEST_FLAGS) $(TESTED)
 
 # Every check runs, also after one that failed.
 lint: $(STAMP)-test
@@ -87,7 +89,7 @@ test-system: $(STAMP)-test
 	        exit 1; \
 	    fi; \
 	fi
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/system
+	$(BIN)/python -m pytest --durations=10 -m 'slow or system' $(PYTEST_FLAGS) tests
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build docs/generated

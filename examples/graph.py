@@ -16,13 +16,14 @@ def count(words: list[str], word: str) -> int:
     return words.count(word)
 
 
-#: Keys stand for what their tasks return; a list of keys for a list of that.
+#: Keys stand for what their tasks return; a list of keys for a list of that. What equals no key
+#: is a literal.
 GRAPH = {
     "words": (str.split, WORDS),
-    "times": (count, "words", "times"),
-    "it": (count, "words", "it"),
-    "sum": (add, "times", "it"),
-    "all": (sorted, ["times", "it", "sum"]),
+    "n-times": (count, "words", "times"),
+    "n-it": (count, "words", "it"),
+    "sum": (add, "n-times", "n-it"),
+    "all": (sorted, ["sum", "n-times", "n-it"]),
 }
 
 

@@ -7,11 +7,11 @@ from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
 __all__ = [
+    "TASK_BITS",
     "Buffer",
     "Frames",
     "Key",
     "RunningTask",
-    "TASK_BITS",
     "client_of",
     "first_task",
     "number_of",

@@ -69,20 +69,20 @@ class Commands:
         self.file = folder / "scheduler.json"
         self.scheduler: subprocess.Popen[str] | None = None
         self.nodes: dict[str, subprocess.Popen[str]] = {}
-        self._errors = open(folder / "errors", "w+")  # closed in close()
+        self._errors = folder / "errors"
 
     def start_scheduler(
         self, *options: str, program: tuple[str, ...] = ("-m", "zcluster.cli.scheduler")
     ) -> int:
         """Start the scheduler; return its pid once the file says where it is."""
-        self.scheduler = self._start(*program, f"--scheduler-file={self.file}", *options)
+        self.scheduler = self.start(*program, f"--scheduler-file={self.file}", *options)
         wait_until(self.file.exists, what="a scheduler file")
         assert read_scheduler_file(self.file).pid == self.scheduler.pid
         return self.scheduler.pid
 
     def start_node(self, name: str, *options: str) -> int:
         """Start a node of one worker with one thread; return the nanny's pid."""
-        self.nodes[name] = self._start(
+        self.nodes[name] = self.start(
             *("-m", "zcluster.cli.worker", f"--scheduler-file={self.file}", f"--name={name}"),
             *("--nworkers=1", "--nthreads=1", *options),
         )
@@ -93,9 +93,8 @@ class Commands:
         return read_scheduler_file(self.file).address
 
     def errors(self) -> str:
-        """Return what all of them wrote to standard error."""
-        self._errors.flush()
-        return Path(self._errors.name).read_text()
+        """Return what all of them wrote."""
+        return self._errors.read_text() if self._errors.exists() else ""
 
     def close(self) -> None:
         """End what still runs, in order; a stopped process is let go on first."""
@@ -106,18 +105,19 @@ class Commands:
             process.terminate()
         for process in processes:
             process.wait(10)
-        self._errors.close()
         sweep()  # as the next start does, after processes that were killed
 
-    def _start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-P", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=self._errors,
-            stderr=self._errors,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a Python program whose output `errors` shows."""
+        with self._errors.open("a") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-P", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
 
 
 @pytest.fixture

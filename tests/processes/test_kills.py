@@ -196,7 +196,9 @@ def test_the_only_holder_of_a_result_is_killed_and_another_makes_it_again(
         wait([held])
         assert client.who_has([held]) == {held.key: ["b"]}
         os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
         assert client.submit(total, held).result(10) == 700_000
+        assert time.monotonic() - began < 1
         assert log.counts() == {"large 7": 2}
         assert client.who_has([held]) == {held.key: ["a"]}
 
@@ -214,9 +216,9 @@ def test_a_killed_scheduler_fails_every_pending_future_and_says_so(
         gathering = threads.submit(client.gather, futures)
         os.kill(cluster.pids[0], signal.SIGKILL)
         began = time.monotonic()
-        for future in (*waiting, gathering):
-            with pytest.raises(SchedulerLost, match=r"refuses connections|scheduler"):
-                future.result(5)
+        for thread in (*waiting, gathering):
+            with pytest.raises(SchedulerLost, match="the scheduler is lost: ipc://"):
+                thread.result(5)
     assert time.monotonic() - began < 3
     for future in futures:
         assert future.status == "lost"
@@ -340,8 +342,9 @@ def test_a_frozen_nanny_s_work_is_given_to_others_and_it_starts_over(
         assert new != old
         assert running(nannies["b"])
         until(lambda: not running(old), 2, "the end of the fenced incarnation's worker")
-        assert client.submit(os.getppid, workers="b-0", pure=False).result(5) == psutil.Process(
-            new
-        ).ppid()
+        assert (
+            client.submit(os.getppid, workers="b-0", pure=False).result(5)
+            == psutil.Process(new).ppid()
+        )
         # What the fenced incarnation finished meanwhile is not counted a second time.
         assert client.statistics()["finished"] <= 62

@@ -249,7 +249,7 @@ def recurse(depth: int) -> int:
 
 def fail_from_cause() -> None:
     try:
-        {}["absent"]
+        raise KeyError("absent")
     except KeyError as error:
         raise RuntimeError("the outer one") from error
 
@@ -356,8 +356,11 @@ def test_a_module_beside_the_script_is_imported_by_local_workers(tmp_path: Path)
     assert said == "5 True\n"
 
 
-def test_a_module_that_only_the_client_has_is_shipped(commands: Commands, tmp_path: Path) -> None:
-    """Nodes that were started elsewhere neither have the client's path nor its folder."""
+@pytest.mark.parametrize("host", ["", "elsewhere"])
+def test_a_module_that_only_the_client_has_is_there_for_workers(
+    commands: Commands, tmp_path: Path, host: str
+) -> None:
+    """On the client's host its paths are used; a client that is elsewhere ships the source."""
     package = tmp_path / "only_here"
     package.mkdir()
     (package / "__init__.py").write_text("from only_here.inner import double\n")
@@ -370,21 +373,25 @@ def test_a_module_that_only_the_client_has_is_shipped(commands: Commands, tmp_pa
     said = run_script(
         tmp_path,
         """
-        import os, shutil, sys
+        import socket, sys
+        if sys.argv[2]:
+            socket.gethostname = lambda: sys.argv[2]
         from zcluster.distributed import Client
         import only_here
         from only_here.inner import Pair
 
         client = Client(scheduler_file=sys.argv[1])
         client.wait_for_workers(1, 20)
-        shutil.rmtree("only_here")  # so that no path leads there from anywhere
         print(client.submit(only_here.double, 21).result(10))
         print(client.submit(lambda pair: pair.a, Pair(7)).result(10))
+        path = client.submit(lambda: __import__("only_here").__path__).result(10)
+        print(any("only_here" in part for part in path))
         client.close()
         """,
         str(commands.file),
+        host,
     )
-    assert said == "42\n7\n"
+    assert said == f"42\n7\n{not host}\n"
 
 
 def test_a_local_cluster_imports_from_where_the_script_was_started() -> None:

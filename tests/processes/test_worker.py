@@ -375,7 +375,7 @@ def test_a_worker_whose_nanny_is_gone_ends_at_once(nanny: Nanny) -> None:
 
 def test_environment_and_sources_make_modules_importable(nanny: Nanny) -> None:
     (nanny.folder / "zc_on_path.py").write_text("value = 'found on the path'\n")
-    nanny.send(Environment([str(nanny.folder)], str(nanny.folder)))
+    nanny.send(Environment([str(nanny.folder)], str(nanny.folder), "host"))
     source = b"value = 'sent as source'\n"
     nanny.send(Sources([("zc_sent", False, (0, 0, len(source)))]), source)
 
@@ -411,7 +411,7 @@ def test_discarded_callables_are_forgotten(nanny: Nanny) -> None:
 
 
 def test_a_folder_that_is_not_here_is_no_reason_to_fail(nanny: Nanny) -> None:
-    nanny.send(Environment([], "/nonexistent/folder"))
+    nanny.send(Environment([], "/nonexistent/folder", "host"))
     nanny.run([1], abs, constant=-1)
     assert nanny.results(1) == {1: 1}
     assert "/nonexistent/folder cannot be entered here: No such file" in nanny.output()

@@ -21,6 +21,7 @@ import socket as sockets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -219,13 +220,18 @@ class Engine:
         left = len(records)
         views: dict[int, memoryview] = {}
 
-        def take(record: Wanted, node: int, view: memoryview | None, reason: str) -> None:
+        def take(
+            record: Wanted, node: int, view: memoryview | None, reason: str, is_final: bool
+        ) -> None:
             nonlocal left
             if view is not None:
                 views[record.task] = view
             else:
                 with self.lock:
-                    self.core.unreachable(record, node)
+                    if is_final:
+                        self.core.cannot_travel(record, reason)
+                    else:
+                        self.core.unreachable(record, node)
             left -= 1
             if left == 0:
                 gate.open()
@@ -467,20 +473,18 @@ class Engine:
     def _fetch_now(
         self,
         records: Sequence[Wanted],
-        take: Callable[[Wanted, int, memoryview | None, str], None],
+        take: Callable[[Wanted, int, memoryview | None, str, bool], None],
     ) -> None:
         for record in records:
             place = record.detail if record.state is State.ANNOUNCED else None
             info = None if place is None else self.core.nodes.get(place.node)
             if place is None:
-                take(record, -1, None, "it is not announced any more")
+                take(record, -1, None, "it is not announced any more", False)
             elif info is None or self.core.ended is not None:
-                take(record, place.node, None, f"node {place.node} left")
+                take(record, place.node, None, f"node {place.node} left", False)
             else:
                 self._ports.fetch(
                     info,
                     record.task,
-                    lambda view, reason, record=record, node=place.node: take(  # type: ignore[misc]
-                        record, node, view, reason
-                    ),
+                    partial(take, record, place.node),
                 )

@@ -58,8 +58,11 @@ PATIENCE_SECONDS = 10.0
 WATCH_SECONDS = 1.0
 _DOOR_SECONDS = 2.0
 
-#: Called with the result's bytes; or with None, and why.
-OnFetched: TypeAlias = Callable[[memoryview | None, str], None]
+#: `Missing.kind` of a result that can never leave the worker that made it.
+_CANNOT_TRAVEL = 2
+
+#: Called with the result's bytes; or with None, why, and whether that is final.
+OnFetched: TypeAlias = Callable[[memoryview | None, str, bool], None]
 #: Called with an empty string once stored; or with why not.
 OnStored: TypeAlias = Callable[[str], None]
 
@@ -78,7 +81,7 @@ class _Fetching:
         self.received = 0
 
     def fail(self, reason: str) -> None:
-        self.done(None, reason)
+        self.done(None, reason, False)
 
 
 class _Putting:
@@ -203,7 +206,8 @@ class _Port:
             self._ask_slices(number, request)  # it may be on disk, or in no slab
         elif isinstance(message, Missing):
             del self.requests[number]
-            request.fail(message.reason or f"node {self.node.name} does not have it")
+            reason = message.reason or f"node {self.node.name} does not have it"
+            request.done(None, reason, message.kind == _CANNOT_TRAVEL)
 
     def _hear_putting(self, number: int, request: _Putting, message: Any) -> None:
         if isinstance(message, More):
@@ -230,7 +234,7 @@ class _Port:
             self._ask_slices(number, request)
             return
         del self.requests[number]
-        request.done(view, "")
+        request.done(view, "", False)
 
     def _view(self, lease: Range, size: int) -> memoryview:
         if lease.slab not in self._reader:
@@ -258,7 +262,7 @@ class _Port:
         request.received = stop
         if stop == len(request.target):
             del self.requests[number]
-            request.done(request.target, "")
+            request.done(request.target, "", False)
         else:
             self._send(More(number, stop + WINDOW))
 

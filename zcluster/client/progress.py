@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any, TextIO
 
@@ -32,8 +33,16 @@ def progress(*futures: Any, complete: bool = True, file: TextIO | None = None) -
 
     found: list[Future] = futures_in(*futures)
     failed = 0
+    size = shutil.get_terminal_size((0, 0))
     with tqdm(
-        total=len(found), unit="task", file=file or sys.stderr, leave=complete, mininterval=0.1
+        total=len(found),
+        unit="task",
+        file=file or sys.stderr,
+        leave=complete,
+        mininterval=0.1,
+        # A terminal that does not know its size says 0, and tqdm would draw nothing.
+        ncols=None if size.columns else 80,
+        nrows=None if size.lines else 24,
     ) as bar:
         for batch in as_completed(found).batches():
             failed += sum(future.status != "finished" for future in batch)

@@ -16,7 +16,15 @@ from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import Message
 from zcluster.types import Buffer, Frames
 
-__all__ = ["CONTROL_LIMIT", "FRAMES_LIMIT", "FRAME_LIMIT", "Decoder", "check_frames", "encode", "span"]
+__all__ = [
+    "CONTROL_LIMIT",
+    "FRAMES_LIMIT",
+    "FRAME_LIMIT",
+    "Decoder",
+    "check_frames",
+    "encode",
+    "span",
+]
 
 #: The largest control frame, in bytes.
 CONTROL_LIMIT = 16 << 20
@@ -82,7 +90,5 @@ def span(frames: Frames, place: tuple[int, int, int] | None) -> memoryview:
         return memoryview(b"")
     index, start, stop = place
     if not (0 <= index < len(frames) and 0 <= start <= stop <= len(frames[index])):
-        raise ProtocolError(
-            f"span {place} lies outside the message's {len(frames)} payload frames"
-        )
+        raise ProtocolError(f"span {place} lies outside the message's {len(frames)} payload frames")
     return memoryview(frames[index])[start:stop]

@@ -481,7 +481,9 @@ class Run(Message, frozen=True, tag="run"):
     store; a lease), in ``inline`` (input, length: blobs in frame 1), or held in
     this worker. An input below zero is a cut part with a number of its own.
     ``uses``: how many later tasks of this worker take the result from its heap;
-    ``report``: 1 if the result is also wanted outside.
+    ``report``: 1 if the result is also wanted outside; 2 if it may then be held
+    here where it cannot be pickled. ``cuts`` are (input, kind, selection) of inputs
+    that came whole and of which the worker takes a part.
     """
 
     functions: list[tuple[bytes, Span]]
@@ -495,6 +497,7 @@ class Run(Message, frozen=True, tag="run"):
     inline: list[tuple[int, int]]
     uses: list[int]
     report: list[int]
+    cuts: list[tuple[int, int, list[int]]] = []
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -556,10 +559,11 @@ class Sources(Message, frozen=True, tag="sources"):
 
 
 class Environment(Message, frozen=True, tag="environment"):
-    """How a client on this host imports: its ``sys.path`` and its folder."""
+    """How a client imports: its ``sys.path`` and its folder, of use on its host."""
 
     paths: list[str]
     cwd: str
+    host: str
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -594,10 +598,15 @@ class More(Message, frozen=True, tag="more"):
 
 
 class Missing(Message, frozen=True, tag="missing"):
-    """The result asked for is not here; or the blob has no room here."""
+    """The blob cannot be had, or has no room here.
+
+    ``kind``: 0 not here, or no room; 1 here, but no part can be cut of it; 2 in the
+    heap of a worker, because it cannot be pickled: it can never travel.
+    """
 
     request: int
     reason: str = ""
+    kind: int = 0
 
 
 class Put(Message, frozen=True, tag="put"):

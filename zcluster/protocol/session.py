@@ -54,7 +54,9 @@ def read_head(head: Buffer) -> tuple[int, int]:
     return sequence, acknowledged
 
 
-def unsequenced(control: Buffer, frames: Sequence[Buffer] = (), acknowledged: int = 0) -> list[Buffer]:
+def unsequenced(
+    control: Buffer, frames: Sequence[Buffer] = (), acknowledged: int = 0
+) -> list[Buffer]:
     """Return the frames of a message outside any session."""
     return [_HEAD.pack(0, acknowledged), control, *frames]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import Run
+from zcluster.protocol.selections import selection_from
 from zcluster.servers.values import Lease, Source
 
 __all__ = ["Batch"]
@@ -47,6 +48,8 @@ class Batch:
         The constant of position ``i`` is ``constants[offsets[i]:offsets[i + 1]]``.
     inline : bytes
         The blobs that some sources point into.
+    cuts : dict
+        The selections of inputs that came whole and of which a part is taken.
     sources : dict
         Where the inputs are that are not held in the worker.
     ended : bool
@@ -62,6 +65,7 @@ class Batch:
         "_ends",
         "_runs",
         "constants",
+        "cuts",
         "ended",
         "groups",
         "indptr",
@@ -87,6 +91,7 @@ class Batch:
         self.indptr = list(accumulate(run.arities, initial=0))
         self.todo = deque(range(len(run.tasks)))
         self.ended = False
+        self.cuts = {key: selection_from(kind, chosen) for key, kind, chosen in run.cuts}
         self._runs = run.runs
         self._ends = list(accumulate(count for _, _, count in run.runs))
         self._check(run)

@@ -9,7 +9,6 @@ asked asks again, here or elsewhere.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -31,12 +30,12 @@ from zcluster.protocol.messages import (
     Slice,
     Stored,
 )
-from zcluster.protocol.selections import cut, selection_from
+from zcluster.protocol.selections import can_cut, cut, selection_from
 from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
-from zcluster.transport.loop import Loop
 from zcluster.transport.link import send_frames
-from zcluster.transport.sockets import has_input, monitor, socket
+from zcluster.transport.loop import Loop
+from zcluster.transport.sockets import has_input, monitor, socket, take_events
 
 __all__ = ["SLICE", "WINDOW", "DataPort"]
 
@@ -45,12 +44,14 @@ SLICE = 8 << 20
 WINDOW = 32 << 20
 #: Messages taken in one round of the loop.
 _BURST = 32
+#: Seconds between looks whether sent bytes were read.
+_LOOK = 0.05
 
 
 class _Sending:
     """A blob on its way out."""
 
-    __slots__ = ("held", "sent", "total", "view")
+    __slots__ = ("held", "sent", "total", "tracker", "view")
 
     def __init__(self, view: memoryview, held: tuple[Range, bytes] | None) -> None:
         self.view = view
@@ -58,6 +59,8 @@ class _Sending:
         self.sent = 0
         #: A lease on the range it is read from.
         self.held = held
+        #: Tells when ZeroMQ has read the last slice, and so all before it.
+        self.tracker: zmq.MessageTracker | None = None
 
 
 class _Receiving:
@@ -90,7 +93,7 @@ class DataPort:
     Attributes
     ----------
     refused : int
-        Messages that were not understood.
+        Connections that were refused, and messages that were not understood.
     sent_bytes, received_bytes : int
     """
 
@@ -167,11 +170,10 @@ class DataPort:
 
     def _on_event(self) -> None:
         """A connection ended: forget what was under way on connections that are gone."""
-        while True:
-            try:
-                self._monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.ZMQError:
-                break
+        ended, refused = take_events(self._monitor)
+        self.refused += refused
+        if not ended:
+            return
         routes = {route for route, _ in self._sending} | {route for route, _ in self._receiving}
         for route in routes:
             self._say(route, Missing(0))
@@ -199,20 +201,21 @@ class DataPort:
     def _fetch(self, route: bytes, message: Fetch) -> None:
         result = self._result(message.task)
         if result is None:
-            held = self._core.results.get(message.task)
-            reason = (
-                "the result lives in a worker's heap, because it cannot be pickled"
-                if held is not None
-                else "the result is not here"
-            )
-            self._say(route, Missing(message.request, reason))
+            if message.task in self._core.results:
+                reason = "the result lives in its worker's heap, because it cannot be pickled"
+                self._say(route, Missing(message.request, reason, 2))
+            else:
+                self._say(route, Missing(message.request, "the result is not here"))
             return
         view = self._memory.view(result)
         held_range: tuple[Range, bytes] | None = None
         try:
             if message.kind:
-                plan = cut(view, selection_from(message.kind, message.selection))
-                view = memoryview(plan.tobytes())
+                chosen = selection_from(message.kind, message.selection)
+                if not can_cut(view, chosen):
+                    self._say(route, Missing(message.request, "it cannot be cut", 1))
+                    return
+                view = memoryview(cut(view, chosen).tobytes())
             elif result.place is not None:
                 holder = b"sending:%d" % next(self._lease)
                 self._memory.lease(result.place, holder)
@@ -223,27 +226,38 @@ class DataPort:
         self._sending[route, message.request] = _Sending(view, held_range)
 
     def _more(self, route: bytes, message: More) -> None:
-        sending = self._sending.get((route, message.request))
+        key = (route, message.request)
+        sending = self._sending.get(key)
         if sending is None:
             return
         upto = min(message.upto, sending.total)
         while sending.sent < upto:
             stop = min(sending.sent + SLICE, upto)
-            data = sending.view[sending.sent : stop]
-            if not self._say(route, Slice(message.request, sending.sent, sending.total), [data]):
+            control = encode(Slice(message.request, sending.sent, sending.total))
+            try:
+                self._socket.send_multipart([route, control], zmq.NOBLOCK | zmq.SNDMORE)
+                sending.tracker = self._socket.send(
+                    sending.view[sending.sent : stop], zmq.NOBLOCK, copy=False, track=True
+                )
+            except zmq.ZMQError:
+                self._forget_route(route)
                 return
-            self.sent_bytes += len(data)
+            self.sent_bytes += stop - sending.sent
             sending.sent = stop
         if sending.sent == sending.total:
-            self._end_sending((route, message.request))
+            self._end_sending(key)
 
     def _end_sending(self, key: tuple[bytes, int]) -> None:
         sending = self._sending.pop(key)
         if sending.held is not None:
-            # Sent without a copy: ZeroMQ may still be reading. The view it holds does
-            # not keep the range, so the lease is kept a little longer than the send.
-            held = sending.held
-            self._loop.call_later(5.0, lambda: self._memory.give_back(*held))
+            self._give_back_when_read(sending)
+
+    def _give_back_when_read(self, sending: _Sending) -> None:
+        """Return the lease once ZeroMQ has read the bytes, which it sends without a copy."""
+        if sending.tracker is not None and not sending.tracker.done:
+            self._loop.call_later(_LOOK, lambda: self._give_back_when_read(sending))
+        elif sending.held is not None:
+            self._memory.give_back(*sending.held)
 
     def _map(self, route: bytes, message: Map) -> None:
         result = self._result(message.task)
@@ -297,5 +311,3 @@ class DataPort:
         del self._receiving[key]
         self._core.on_put(receiving.task, Result(receiving.total, place=receiving.place))
         self._say(route, Stored(message.request))
-
-

@@ -21,7 +21,7 @@ from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import has_input, socket
+from zcluster.transport.sockets import has_input, monitor, socket, take_events
 
 __all__ = ["Fetcher"]
 
@@ -35,12 +35,13 @@ _BURST = 32
 class _Fetch:
     """One input on its way."""
 
-    __slots__ = ("heap", "node", "nodes", "order", "place", "received", "seen", "target")
+    __slots__ = ("heap", "is_whole", "node", "nodes", "order", "place", "received", "seen", "target")
 
     def __init__(self, order: FetchOrder) -> None:
         self.order = order
         self.nodes = list(order.nodes)
         self.node = -1
+        self.is_whole = False
         self.seen = 0.0
         self.place: Range | None = None
         self.heap: bytearray | None = None
@@ -51,8 +52,10 @@ class _Fetch:
 class _Connection:
     """The connection to one node's data port."""
 
-    def __init__(self, sock: zmq.Socket[Any]) -> None:
+    def __init__(self, index: int, sock: zmq.Socket[Any]) -> None:
+        self.index = index
         self.socket = sock
+        self.monitor = monitor(sock)
         self.fetches: dict[int, _Fetch] = {}
 
 
@@ -67,7 +70,8 @@ class Fetcher:
     on_fetched : callable
         ``on_fetched(number, result)``.
     on_failed : callable
-        ``on_failed(number, node)``: the last holder tried does not have it.
+        ``on_failed(number, node, reason)``: the last holder tried does not have it;
+        with a reason, nobody will ever be able to bring it.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Fetcher:
         memory: StoreMemory,
         nodes: dict[int, NodeInfo],
         on_fetched: Callable[[int, Result], None],
-        on_failed: Callable[[int, int], None],
+        on_failed: Callable[[int, int, str], None],
     ) -> None:
         self._loop = loop
         self._context = context
@@ -96,10 +100,8 @@ class Fetcher:
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._connections.values():
-            self._loop.remove(connection.socket)
-            connection.socket.close(0)
-        self._connections.clear()
+        for connection in list(self._connections.values()):
+            self._disconnect(connection)
 
     def _try_next(self, fetch: _Fetch) -> None:
         self._discard(fetch)
@@ -114,20 +116,43 @@ class Fetcher:
             fetch.seen = self._loop.now()
             connection.fetches[number] = fetch
             order = fetch.order
-            self._say(connection, Fetch(number, order.task, order.kind, order.selection))
+            if fetch.is_whole:
+                self._say(connection, Fetch(number, order.task))
+            else:
+                self._say(connection, Fetch(number, order.task, order.kind, order.selection))
             self._say(connection, More(number, WINDOW))
             self._watch()
             return
-        self._on_failed(fetch.order.number, fetch.node)
+        self._on_failed(fetch.order.number, fetch.node, "")
 
     def _connect(self, index: int, info: NodeInfo) -> _Connection:
         connection = self._connections.get(index)
         if connection is None:
             made = socket(self._context, zmq.DEALER)
+            connection = self._connections[index] = _Connection(index, made)
+            self._loop.add_socket(connection.monitor, lambda: self._on_event(connection))
             made.connect(info.data)
-            connection = self._connections[index] = _Connection(made)
             self._loop.add_socket(made, lambda: self._receive(connection))
         return connection
+
+    def _disconnect(self, connection: _Connection) -> None:
+        del self._connections[connection.index]
+        self._loop.remove(connection.monitor)
+        self._loop.remove(connection.socket)
+        connection.socket.disable_monitor()
+        connection.monitor.close(0)
+        connection.socket.close(0)
+
+    def _on_event(self, connection: _Connection) -> None:
+        """A holder that is gone is given up at once; its data port was up before the node was."""
+        ended, _ = take_events(connection.monitor)
+        if not ended:
+            return
+        self._receive(connection)
+        if self._connections.get(connection.index) is connection:
+            self._disconnect(connection)
+            for fetch in connection.fetches.values():
+                self._try_next(fetch)
 
     @staticmethod
     def _say(connection: _Connection, message: Message) -> None:
@@ -152,6 +177,14 @@ class Fetcher:
             fetch.seen = self._loop.now()
             if isinstance(message, Missing):
                 del connection.fetches[message.request]
+                if message.kind == 2:
+                    self._discard(fetch)
+                    self._on_failed(fetch.order.number, fetch.node, message.reason)
+                    continue
+                if message.kind == 1:
+                    # It comes whole, and the worker that takes it cuts it.
+                    fetch.is_whole = True
+                    fetch.nodes.insert(0, fetch.node)
                 self._try_next(fetch)
             elif not self._take(connection, fetch, message, frames[1:]):
                 connection.fetches.pop(message.request, None)
@@ -180,6 +213,7 @@ class Fetcher:
             result = Result(size, bytes(fetch.heap), lent=True)
         else:
             result = Result(size, place=fetch.place, lent=True)
+        result.uncut = fetch.is_whole
         fetch.place = None
         self._on_fetched(fetch.order.number, result)
         return True
@@ -210,14 +244,12 @@ class Fetcher:
         """Give up on holders that are silent for too long."""
         self._watching = False
         before = self._loop.now() - _PATIENCE
-        for index, connection in list(self._connections.items()):
+        for connection in list(self._connections.values()):
             silent = [n for n, fetch in connection.fetches.items() if fetch.seen < before]
             stuck = [connection.fetches.pop(number) for number in silent]
             if stuck and not connection.fetches:
                 # A fresh connection next time: this one may be to a process that is gone.
-                self._loop.remove(connection.socket)
-                connection.socket.close(0)
-                del self._connections[index]
+                self._disconnect(connection)
             for fetch in stuck:
                 self._try_next(fetch)
             if connection.fetches:

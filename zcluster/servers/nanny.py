@@ -25,12 +25,13 @@ import zmq
 
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.records import Result, WorkerEnd, WorkerRecord
-from zcluster.errors import ProtocolError, SchedulerLost, StartError
+from zcluster.errors import InvariantError, ProtocolError, SchedulerLost, StartError
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     PROTOCOL,
     SCHEDULER_TO_NODE,
     WORKER_TO_NODE,
+    Environment,
     Heartbeat,
     Hello,
     Message,
@@ -48,7 +49,7 @@ from zcluster.transport import lifeline
 from zcluster.transport.link import RECEIVE_BURST, Link, send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.scratch import ipc_address
-from zcluster.transport.sockets import check_address, has_input, socket
+from zcluster.transport.sockets import check_address, has_input, monitor, socket, take_events
 from zcluster.types import Buffer, Frames
 from zcluster.version import __version__
 
@@ -60,6 +61,8 @@ _TICK = 0.02
 #: A nanny lives so long without its scheduler, unless told otherwise.
 _ALONE = 10.0
 _FENCED = "this session"
+#: Seconds between two sentences about strangers.
+_TELL_EVERY = 10.0
 
 
 class Nanny:
@@ -128,12 +131,17 @@ class _Incarnation:
         self._loop = loop
         self._context = context
         self._id = os.urandom(16)
+        #: What was refused on the workers' socket, what of all was told, and when.
+        self._refused = 0
+        self._told_refused = 0
+        self._told_at = -_TELL_EVERY
         self._worker_decoder = Decoder(WORKER_TO_NODE)
         #: Routing id of each worker's socket; it names the incarnation.
         self._routes: dict[bytes, tuple[int, int]] = {}
         self._route_of: dict[int, bytes] = {}
         #: Processes that have come through the door.
         self._identities: set[bytes] = set()
+        self._door_fds: set[int] = set()
         #: What `close` does, last first.
         self._exits = ExitStack()
         try:
@@ -176,11 +184,17 @@ class _Incarnation:
         self._exits.callback(self._door.close)
         loop.add_fd(self._door.fileno(), self._on_door)
         self._exits.callback(loop.remove, self._door.fileno())
+        self._exits.callback(self._unwatch_door)
         self._workers = socket(context, zmq.ROUTER, heartbeat=False)
         self._exits.callback(self._workers.close, 0)
         self._workers.bind(ipc_address(scratch / "workers"))
         loop.add_socket(self._workers, self._on_workers)
         self._exits.callback(loop.remove, self._workers)
+        self._workers_monitor = monitor(self._workers)
+        self._exits.callback(self._workers_monitor.close, 0)
+        self._exits.callback(self._workers.disable_monitor)
+        loop.add_socket(self._workers_monitor, self._on_workers_event)
+        self._exits.callback(loop.remove, self._workers_monitor)
         for number in range(settings.workers):
             self._crew.start(number)
         self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
@@ -241,6 +255,8 @@ class _Incarnation:
             self._core.nodes[info.index] = info
 
     def _on_message(self, message: Message, frames: Frames) -> None:
+        if isinstance(message, Environment) and message.host != self._settings.host:
+            return  # paths of another host
         self._core.on_message(message, frames, self._loop.now())
 
     def _on_lost(self, reason: str) -> None:
@@ -262,28 +278,46 @@ class _Incarnation:
                 if len(frames) < 2:
                     raise ProtocolError("a message without a control frame")
                 self._hear_worker(frames[0], self._worker_decoder.decode(frames[1]), frames[2:])
-            except ProtocolError as error:
-                self._data.refused += 1
+            except InvariantError:
+                raise
+            except Exception as error:
+                # Not only what breaks the protocol: user code may do anything to a worker,
+                # and what a broken one says must not end the node.
+                self._refused += 1
                 known = self._routes.get(frames[0])
-                _log.warning("a worker spoke nonsense: %s", error)
                 if known is not None:
+                    _log.warning(
+                        "killing worker %d, which speaks nonsense: %r",
+                        known[0],
+                        error,
+                        exc_info=not isinstance(error, ProtocolError),
+                    )
                     self._crew.kill(known[0])
 
     def _hear_worker(self, route: bytes, message: Message, frames: list[bytes]) -> None:
         known = self._routes.get(route)
         if known is None:
-            if isinstance(message, WorkerHello) and message.incarnation == self._crew.incarnation(
-                message.number
-            ):
-                self._routes[route] = (message.number, message.incarnation)
-                self._route_of[message.number] = route
-                self._core.on_worker_ready(
-                    message.number, message.pid, message.incarnation, self._loop.now()
-                )
+            if not isinstance(message, WorkerHello):
+                raise ProtocolError(f"a stranger's {type(message).__name__}")
+            self._meet_worker(route, message)
             return
         number, incarnation = known
         if self._crew.incarnation(number) == incarnation:
             self._core.on_worker(number, message, frames, self._loop.now())
+
+    def _meet_worker(self, route: bytes, message: WorkerHello) -> None:
+        number, incarnation = message.number, message.incarnation
+        current = self._crew.incarnation(number)
+        if not current or incarnation != current:
+            return  # of a start that is over
+        if number in self._route_of:
+            raise ProtocolError(f"a second hello of worker {number}")
+        self._routes[route] = (number, incarnation)
+        self._route_of[number] = route
+        self._core.on_worker_ready(number, message.pid, incarnation, self._loop.now())
+
+    def _on_workers_event(self) -> None:
+        self._refused += take_events(self._workers_monitor)[1]
 
     def _on_worker_end(self, end: WorkerEnd) -> None:
         # What it still said before its end counts: its results need not be made again.
@@ -319,12 +353,18 @@ class _Incarnation:
             self._door.arrived.clear()
             if not alive:
                 self._loop.remove(fd)
+                self._door_fds.discard(fd)
             for identity in self._door.closed:
                 self._identities.discard(identity)
                 self._memory.drop_holder(identity)
             self._door.closed.clear()
 
         self._loop.add_fd(fd, ready)
+        self._door_fds.add(fd)
+
+    def _unwatch_door(self) -> None:
+        for fd in self._door_fds:
+            self._loop.remove(fd)
 
     # ------------------------------------------------------------------------- fetching
 
@@ -337,7 +377,17 @@ class _Incarnation:
     # -------------------------------------------------------------------------- effects
 
     def _tick(self) -> None:
-        self._core.on_time(self._loop.now())
+        now = self._loop.now()
+        self._core.on_time(now)
+        refused = self._refused + self._data.refused + self._door.refused
+        if refused != self._told_refused and now - self._told_at >= _TELL_EVERY:
+            self._told_refused, self._told_at = refused, now
+            _log.warning(
+                "refused so far: %d at the workers' socket, %d at the data port, %d at the door",
+                self._refused,
+                self._data.refused,
+                self._door.refused,
+            )
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _flush(self) -> None:

@@ -14,7 +14,7 @@ import time
 import zmq
 
 from zcluster.core.scheduler.core import SchedulerCore
-from zcluster.errors import ProtocolError
+from zcluster.errors import InvariantError, ProtocolError
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
     NODE_TO_SCHEDULER,
@@ -125,9 +125,16 @@ class SchedulerServer:
     def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
         try:
             self._core.on_message(peer, message, frames, self._loop.now())
-        except ProtocolError:
-            self._core.state.refused_messages += 1
+        except (ProtocolError, InvariantError):
             raise
+        except Exception as error:
+            # It passed the checks of its types and contradicts itself all the same: that
+            # ends one session, and not the work of everybody else.
+            kind = type(message).__name__
+            _log.exception("a %s of peer %d could not be understood", kind, peer)
+            raise ProtocolError(
+                f"the {kind} contradicts itself ({type(error).__name__}: {error})"
+            ) from error
 
     def _tick(self) -> None:
         self._core.on_time(self._loop.now())

@@ -38,6 +38,7 @@ from zcluster.protocol.calls import (
     make_call,
 )
 from zcluster.protocol.objects import Plan, dumps_small, plan
+from zcluster.protocol.selections import apply
 from zcluster.servers.batches import Batch
 from zcluster.servers.failures import describe
 from zcluster.servers.functions import Functions
@@ -252,6 +253,8 @@ class Slot:
                 if key in sources:
                     raw = form == CALL_PACKED_LAST and at == stop - 1
                     value = self._values.open(sources[key], batch.inline, raw)
+                    if key in batch.cuts:
+                        value = apply(value, batch.cuts[key])
                 else:
                     value = held.get(key, MISSING)
                     if type(value) is Shared:

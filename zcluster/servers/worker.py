@@ -28,6 +28,7 @@ from typing import Any
 
 import zmq
 
+from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, encode, span
 from zcluster.protocol.messages import (
     NODE_TO_WORKER,
@@ -219,7 +220,13 @@ class Worker:
     def _on_sources(self, sources: Sources, frames: list[bytes]) -> None:
         found = []
         for name, is_package, place in sources.modules:
-            source = bytes(span(frames, place))
+            try:
+                source = bytes(span(frames, place))
+            except ProtocolError as error:
+                # A client said it and all workers hear it, also those that come later:
+                # they must not end of it.
+                self._complain(f"leaves out the module {name!r} that a client sent: {error}")
+                continue
             digest = blake2b(source, digest_size=16).digest()
             found.append(ModuleSource(name, is_package, digest, source))
         if install_sources(found):
@@ -231,12 +238,15 @@ class Worker:
         importlib.invalidate_caches()
         try:
             os.chdir(environment.cwd)
-        except OSError as error:
-            print(
-                f"zcluster worker {self._settings.name}: stays in {os.getcwd()}, as the client's "
-                f"folder {environment.cwd} cannot be entered here: {error.strerror}",
-                file=sys.stderr,
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._complain(
+                f"stays in {os.getcwd()}, as the client's folder {environment.cwd} cannot be "
+                f"entered here: {reason}"
             )
+
+    def _complain(self, sentence: str) -> None:
+        print(f"zcluster worker {self._settings.name}: {sentence}", file=sys.stderr)
 
     def _on_stop(self, _: Stop, __: list[bytes]) -> None:
         if self._stopping:

@@ -92,6 +92,8 @@ class DoorConnection:
             chunk = b""
         self._received += chunk
         if not chunk or len(self._received) > IDENTITY_SIZE:
+            # One that leaves after it said who it is was no stranger.
+            self._door.refused += len(self._received) != IDENTITY_SIZE
             self._end()
             return False
         if len(self._received) == IDENTITY_SIZE and not self._door._admit(self):
@@ -159,7 +161,8 @@ class Door:
     closed : list of bytes
         Identities whose connection has ended since then: their leases return.
     refused : int
-        Connections turned away: another user's, or a second one of an identity.
+        Connections turned away: another user's, a second one of an identity, or one that
+        said something else than an identity.
 
     Raises
     ------

@@ -37,7 +37,8 @@ _MONITORED = (
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | _REFUSED
 )
-_EVENT = struct.Struct("=hi")
+_ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+_EVENT = struct.Struct("=Hi")
 
 
 def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.Socket[Any]:
@@ -88,19 +89,19 @@ def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
 
 
 def take_events(source: zmq.Socket[Any]) -> tuple[bool, int]:
-    """Take what a listening socket's `monitor` has to say.
+    """Take what a socket's `monitor` has to say.
 
     Returns
     -------
     bool
-        Whether a connection ended.
+        Whether a connection ended, or was tried and refused.
     int
-        How many were refused because they did not speak ZeroMQ's protocol.
+        How many strangers were refused because they did not speak ZeroMQ's protocol.
     """
     ended, refused = False, 0
     while has_input(source):
         (event, _) = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
-        ended = ended or event == zmq.EVENT_DISCONNECTED
+        ended = ended or bool(event & _ENDED)
         refused += bool(event & _REFUSED)
     return ended, refused
 
@@ -131,7 +132,8 @@ def check_address(address: str, insecure: bool) -> str:
         )
     if not insecure:
         raise InvalidAddress(
-            f"address {address!r} is plain TCP: anyone who reaches the port could run code as you. "
-            "Encryption is not built yet; use ipc://, or say insecure=True (--insecure) to accept it"
+            f"address {address!r} is plain TCP: anyone who reaches the port could run code as "
+            "you. Encryption is not built yet; use ipc://, or say insecure=True (--insecure) to "
+            "accept it"
         )
     return address

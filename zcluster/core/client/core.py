@@ -324,13 +324,13 @@ class ClientCore:
                 tasks.append(record.task)
                 self._settle(record, "cancelled", Failure("cancelled", reason))
         if tasks:
-            self._say(Cancel(tasks, reason))
+            self.say(Cancel(tasks, reason))
 
     def ask(self, question: str, tasks: Sequence[int] = (), text: str = "") -> int:
         """Ask the scheduler; return the number its `Answered` effect will carry."""
         self._check_open()
         self._requests += 1
-        self._say(Ask(self._requests, question, list(tasks), text))
+        self.say(Ask(self._requests, question, list(tasks), text))
         return self._requests
 
     def end(self, failure: Failure) -> None:
@@ -363,7 +363,7 @@ class ClientCore:
         if data is None:
             return
         failure = Failure("store", reason)
-        self._say(Cancel([task], reason))
+        self.say(Cancel([task], reason))
         for record in list(self.wanted.values()):
             if record.task == task or data in record.keeps:
                 self._settle_late(record, "failed", failure)
@@ -373,7 +373,11 @@ class ClientCore:
         if record.state is _ANNOUNCED and record.detail.node == node:
             record.state = advance(record.state, "unreachable", record.task)
             record.detail = None
-            self._say(Unreachable([record.task], node))
+            self.say(Unreachable([record.task], node))
+
+    def cannot_travel(self, record: Wanted, reason: str) -> None:
+        """Take note that a result can never leave the worker that made it."""
+        self._settle_late(record, "failed", Failure("serialize", reason))
 
     # ------------------------------------------------------- from the scheduler
 
@@ -477,7 +481,7 @@ class ClientCore:
         """Put scattered data and large arguments again that their node has lost."""
         gone = [t for t in message.tasks if not self._shelf.put_again(t, message.node)]
         if gone:
-            self._say(Cancel(gone, f"node {message.node} is lost and the client kept no copy"))
+            self.say(Cancel(gone, f"node {message.node} is lost and the client kept no copy"))
 
     def _on_answer(self, message: Answer, frames: Frames) -> None:
         self._effects.append(Answered(message))
@@ -518,10 +522,10 @@ class ClientCore:
         if self._stored:
             stored, self._stored = self._stored, []
             tasks, nodes, sizes = (list(column) for column in zip(*stored, strict=True))
-            self._say(Scattered(tasks, nodes, sizes))
+            self.say(Scattered(tasks, nodes, sizes))
         if self._released:
             released, self._released = self._released, []
-            self._say(Release(released))
+            self.say(Release(released))
 
     def outgoing(self, in_flight: Callable[[], int]) -> Iterator[tuple[Message, Frames]]:
         """Give messages to send, in order, while fewer bytes than `CREDIT` are in flight.
@@ -574,9 +578,10 @@ class ClientCore:
             self._outbox.append(slices(graph, self._base, tasks))
             self._builder = None
 
-    def _say(self, message: Message) -> None:
+    def say(self, message: Message, frames: Frames = ()) -> None:
+        """Queue a message after what was submitted so far."""
         self._seal()
-        self._outbox.append(iter([(message, ())]))
+        self._outbox.append(iter([(message, frames)]))
 
     def _indices(self, inputs: Sequence[Wanted]) -> list[int]:
         """Return where the open submission finds its inputs."""

@@ -97,13 +97,19 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     while left > 0 and len(chosen) < settings.batch:
         if following and (not ready or taken >= share or following[0][0] < ready[0][0]):
             assignment = heapq.heappop(following)[2]
+            if assignment.task in worker.ghosts:
+                continue
         elif ready and taken < share:
             entry = heapq.heappop(ready)
             assignment = entry[2]
             if assignment.state != _READY:
                 continue
             bound = assignment.worker
-            if bound >= 0 and bound != number or not _holds_for(core, assignment, number):
+            if (
+                (bound >= 0 and bound != number)
+                or assignment.task in worker.ghosts
+                or not _holds_for(core, assignment, number)
+            ):
                 kept.append(entry)
                 continue
             taken += 1

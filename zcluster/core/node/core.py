@@ -36,6 +36,7 @@ from zcluster.core.node.records import (
 from zcluster.core.node.reports import Reports
 from zcluster.core.node.states import State
 from zcluster.errors import ProtocolError
+from zcluster.graph.columns import slot_width
 from zcluster.protocol.frames import span
 from zcluster.protocol.messages import (
     Assign,
@@ -62,8 +63,8 @@ from zcluster.protocol.messages import (
     Slot,
     Sources,
     Unreachable,
-    Workers,
     WorkerInfo,
+    Workers,
 )
 from zcluster.storage.arena import Range
 from zcluster.types import Buffer, Frames
@@ -117,7 +118,10 @@ class NodeCore:
         #: Sent tasks that the scheduler, not the nanny, wants back.
         self.recalling: set[int] = set()
         #: Room given to workers for results they have not reported: by (worker, task).
-        self.grants: dict[tuple[int, int], Range] = {}
+        #: A task has more than one range where a dropped attempt still runs.
+        self.grants: dict[tuple[int, int], list[Range]] = {}
+        #: Results whose places are kept, for layers that take all of a layer.
+        self.pinned: dict[int, int] = {}
         self.reports = Reports()
         self.effects = Effects()
         self.next_part = -1
@@ -135,8 +139,7 @@ class NodeCore:
         elif isinstance(message, Free):
             self._free(message)
         elif isinstance(message, Drop):
-            for task in message.tasks:
-                self._leave_unfinished(task)
+            self._drop(message.tasks)
         elif isinstance(message, Recall):
             self._recall(message.tasks)
         elif isinstance(message, Nodes):
@@ -145,6 +148,9 @@ class NodeCore:
             for index in message.left:
                 self.nodes.pop(index, None)
         elif isinstance(message, Sources | Environment):
+            if isinstance(message, Environment):
+                # The newest client's; folders of earlier ones stay on the path.
+                self.told = [told for told in self.told if not isinstance(told[0], Environment)]
             self.told.append((message, frames))
             for worker in self.workers.values():
                 if worker.is_ready:
@@ -156,7 +162,7 @@ class NodeCore:
 
     def _assign(self, message: Assign, frames: Frames) -> None:
         for layer in message.layers:
-            self.layers[layer.layer] = layer
+            self._add_layer(layer)
         for digest, place in message.functions:
             self.functions[digest] = bytes(span(frames, place))
         self._take_inline(message, frames)
@@ -176,7 +182,7 @@ class NodeCore:
                 constant = bytes(constants[offsets[at] : offsets[at + 1]]) if offsets else b""
                 wanted = inputs[edge:stop]
                 if not simple:
-                    wanted, row = self._select(layer, wanted, selections, row)
+                    wanted, row = self._select(layer, task, wanted, selections, row)
                 assignment = Assignment(
                     task,
                     message.attempts[at],
@@ -190,14 +196,46 @@ class NodeCore:
                 edge = stop
                 at += 1
                 self._add(assignment)
+        self._drop_unused(message)
+
+    def _add_layer(self, layer: NodeLayer) -> None:
+        if layer.layer not in self.layers:
+            for first, count in layer.whole:
+                for task in range(first, first + count):
+                    self.pinned[task] = self.pinned.get(task, 0) + 1
+        self.layers[layer.layer] = layer
+
+    def _forget_layer(self, number: int) -> None:
+        layer = self.layers.pop(number, None)
+        if layer is None:
+            return
+        for first, count in layer.whole:
+            for task in range(first, first + count):
+                self.pinned[task] -= 1
+                if not self.pinned[task]:
+                    del self.pinned[task]
+                    if task not in self.uses:
+                        self.places.pop(task, None)
+
+    def _drop_unused(self, message: Assign) -> None:
+        """Forget what came for tasks that turned out to need nothing."""
+        for task, _ in message.inline:
+            self._unuse(task)
+        for task, _, _ in message.places:
+            if task not in self.uses and task not in self.pinned:
+                self.places.pop(task, None)
 
     def _take_inline(self, message: Assign, frames: Frames) -> None:
         start = 0
         for task, length in message.inline:
             if task not in self.results:
                 blob = bytes(frames[1][start : start + length])
-                self.results[task] = Result(length, blob, lent=True)
                 self.passing.add(task)
+                # In use until the whole message is taken in.
+                self.uses[task] = self.uses.get(task, 0) + 1
+                self.arrived(task, Result(length, blob, lent=True))
+            else:
+                self.uses[task] = self.uses.get(task, 0) + 1
             start += length
 
     def _add(self, assignment: Assignment) -> None:
@@ -208,10 +246,15 @@ class NodeCore:
             # Assigned again while it is still here: the new attempt is the one that counts.
             old.attempt = assignment.attempt
             old.passing = assignment.passing
+            self._drop_parts(assignment.inputs)
             return
-        if task in self.results and not self.results[task].lent:
-            # Finished here in an attempt that the scheduler had taken back.
+        if task in self.results:
+            # Finished here in an attempt that the scheduler had taken back, or fetched.
+            # From now on it is this node's own.
+            self.results[task].lent = False
+            self.passing.discard(task)
             self.reports.again(task, assignment.attempt, self.results[task])
+            self._drop_parts(assignment.inputs)
             return
         tasks, results, uses = self.tasks, self.results, self.uses
         tasks[task] = assignment
@@ -234,6 +277,12 @@ class NodeCore:
             assignment.state = _READY
             heapq.heappush(self.ready, (assignment.rank, task, assignment))
 
+    def _drop_parts(self, inputs: list[int]) -> None:
+        """Forget parts that were cut for a task that is not to run after all."""
+        for number in inputs:
+            if number < 0 and number not in self.uses and number in self.parts:
+                self._unuse(number)
+
     def _await(self, source: int, assignment: Assignment) -> None:
         """Wait for an input that no task here makes: fetch it."""
         waiting = self.awaited.get(source)
@@ -253,27 +302,30 @@ class NodeCore:
     # --------------------------------------------------------------------- selections
 
     def _select(
-        self, layer: NodeLayer, inputs: list[int], table: list[int], row: int
+        self, layer: NodeLayer, taker: int, inputs: list[int], table: list[int], row: int
     ) -> tuple[list[int], int]:
         """Replace inputs of which a task takes a part by numbers of those parts."""
+        index = taker - layer.first
         chosen: list[int] = []
         slots = layer.slots
         for position, task in enumerate(inputs):
             slot = slots[min(position, len(slots) - 1)] if slots else _WHOLE
-            part, row = self._part(slot, task, table, row)
+            part, row = self._part(slot, task, index, table, row)
             chosen.append(part)
         for (first, count), slot in zip(layer.whole, layer.whole_slots, strict=True):
             start = row
             for task in range(first, first + count):
-                part, row = self._part(slot, task, table, start)
+                part, row = self._part(slot, task, index, table, start)
                 chosen.append(part)
         return chosen, row
 
-    def _part(self, slot: Slot, task: int, table: list[int], row: int) -> tuple[int, int]:
+    def _part(
+        self, slot: Slot, task: int, index: int, table: list[int], row: int
+    ) -> tuple[int, int]:
         if slot.kind == 0:
             return task, row
-        width = 1 if slot.kind in (1, 2) else 3 * slot.ndim
-        selection = table[row : row + width]
+        width = slot_width(slot)
+        selection = [index] if slot.kind == 2 else table[row : row + width]
         kind = 1 if slot.kind == 2 else slot.kind
         key = (task, kind, tuple(selection))
         number = self.part_numbers.get(key)
@@ -291,8 +343,12 @@ class NodeCore:
         result = self.results.get(task)
         if result is not None:
             cut = self.memory.cut(result, kind, selection)
-            self.arrived(number, cut if cut is not None else result)
-            self._unuse(task)
+            if cut is None:
+                # It keeps its use of the whole result, whose bytes it shows.
+                cut = Result(result.size, result.blob, result.place, result.worker, True, True)
+            self.arrived(number, cut)
+            if not cut.borrowed:
+                self._unuse(task)
 
     # ------------------------------------------------------------------------ results
 
@@ -326,6 +382,8 @@ class NodeCore:
         result.lent = True
         self.passing.add(number)
         self.arrived(number, result)
+        if number < 0:
+            self._unuse(self.parts[number][0])
 
     def on_put(self, task: int, result: Result) -> None:
         """A client put data into the store, as the result of a data task."""
@@ -337,11 +395,13 @@ class NodeCore:
     def on_unfetched(self, number: int, node: int, now: float) -> None:
         """An input could not be had from a node; the tasks that wait go back."""
         self.now = now
-        waiting = self.awaited.pop(number, [])
-        task = self.parts[number][0] if number < 0 else number
+        waiting = list(self.awaited.get(number, ()))
+        task = self.parts[number][0] if number in self.parts else number
+        if task < 0 or number in self.results:
+            return  # nobody waits for it any more
         self.places.pop(task, None)
         self.effects.to_scheduler.append((Unreachable([task], node), ()))
-        self._return([a for a in waiting if self.tasks.get(a.task) is a])
+        self._return(waiting)
 
     def _unuse(self, number: int) -> None:
         """One task less will use a result."""
@@ -350,17 +410,19 @@ class NodeCore:
             self.uses[number] = left
             return
         self.uses.pop(number, None)
+        result = None
         if number in self.passing:
             self.passing.discard(number)
             result = self.results.pop(number, None)
-            if result is not None:
+            if result is not None and not result.borrowed:
                 self._let_go(number, result)
         if number < 0:
-            part = self.parts.pop(number, None)
-            if part is not None:
-                del self.part_numbers[part[0], part[1], tuple(part[2])]
-                if number not in self.results and part[0] in self.uses:
-                    self.awaited.pop(number, None)
+            task, kind, selection = self.parts.pop(number)
+            del self.part_numbers[task, kind, tuple(selection)]
+            if result is None or result.borrowed:
+                self._unuse(task)
+        elif self.places and number not in self.pinned:
+            self.places.pop(number, None)
 
     def _let_go(self, number: int, result: Result) -> None:
         if result.place is not None:
@@ -372,15 +434,20 @@ class NodeCore:
                 self.effects.to_workers.append((worker.number, Discard([number]), []))
 
     def _free(self, message: Free) -> None:
-        results = self.results
+        results, uses = self.results, self.uses
         for task in message.tasks:
+            if task in uses:
+                # Tasks here took it for theirs before the scheduler let it go.
+                if task in results:
+                    results[task].lent = True
+                    self.passing.add(task)
+                continue
             result = results.pop(task, None)
             self.passing.discard(task)
-            self.places.pop(task, None)
             if result is not None and (result.place is not None or result.worker >= 0):
                 self._let_go(task, result)
         for number in message.layers:
-            self.layers.pop(number, None)
+            self._forget_layer(number)
         if message.functions:
             for digest in message.functions:
                 self.functions.pop(digest, None)
@@ -410,15 +477,27 @@ class NodeCore:
             self.recalling.update(wanted)
             self.effects.to_workers.append((number, Recall(wanted), []))
 
+    def _drop(self, tasks: list[int]) -> None:
+        """Forget tasks that are not wanted here; workers need not begin them any more."""
+        sent: dict[int, list[int]] = {}
+        for task in tasks:
+            assignment = self.tasks.get(task)
+            if assignment is not None and assignment.state == _SENT:
+                sent.setdefault(assignment.worker, []).append(task)
+            self._leave_unfinished(task)
+        for number, queued in sent.items():
+            self.effects.to_workers.append((number, Recall(queued), []))
+
     def _return(self, assignments: list[Assignment]) -> None:
         """Give assigned tasks back to the scheduler."""
         if not assignments:
             return
         tasks = [assignment.task for assignment in assignments]
         attempts = [assignment.attempt for assignment in assignments]
+        # First what became of the tasks, then what of their inputs is lost with them.
+        self.effects.to_scheduler.append((Recalled(tasks, attempts), ()))
         for task in tasks:
             self._leave_unfinished(task)
-        self.effects.to_scheduler.append((Recalled(tasks, attempts), ()))
 
     def _leave_unfinished(self, task: int) -> None:
         """Forget an assigned task, keeping its inputs for whoever runs it."""
@@ -427,6 +506,7 @@ class NodeCore:
             return
         if assignment.state == _SENT:
             self._forget_sent(assignment)
+            self.workers[assignment.worker].ghosts.add(task)
         assignment.state = _ABSENT
         self.recalling.discard(task)
         lost: list[int] = []
@@ -467,9 +547,9 @@ class NodeCore:
         elif isinstance(message, Failed):
             self._failed(worker, message, frames)
         elif isinstance(message, Skipped):
-            self._skipped(message.tasks)
+            self._skipped(worker, message.tasks)
         elif isinstance(message, Recalled):
-            self._recalled(message.tasks)
+            self._recalled(worker, message.tasks)
         elif isinstance(message, Reserve):
             self._reserve(worker, message)
         elif isinstance(message, Return):
@@ -511,10 +591,17 @@ class NodeCore:
         ):
             stop = start + length if length > 0 else start
             assignment = tasks.pop(task, None)
-            if assignment is None or assignment.worker != number:
+            if (
+                assignment is None
+                or assignment.worker != number
+                or assignment.state != _SENT
+                or (length == -2 and not self._is_consumed(assignment))
+            ) and not self._is_done_by_ghost(worker, assignment, length):
                 self._ignore(worker, task, length, ranges, assignment)
                 start = stop
                 continue
+            assert assignment is not None
+            assignment.state = _ABSENT
             digest = assignment.layer.function
             total = totals.get(digest)
             if total is None:
@@ -539,6 +626,8 @@ class NodeCore:
                 self._stored(worker, assignment, ranges[task])
             else:
                 self._held(worker, assignment, length)
+            if self.recalling:
+                self.recalling.discard(task)
             if assignment.heirs is not None:
                 for heir in assignment.heirs:
                     self._input_here(heir)
@@ -547,9 +636,31 @@ class NodeCore:
             for source in assignment.inputs:
                 self._unuse(source)
         batches.finish(worker, message.tasks)
+        if worker.ghosts:
+            worker.ghosts.difference_update(message.tasks)
         for digest, (runs, spent) in totals.items():
             self._learn(digest, runs, spent)
             reports.duration(digest, runs, spent)
+
+    @staticmethod
+    def _is_done_by_ghost(
+        worker: WorkerRecord, assignment: Assignment | None, length: int
+    ) -> bool:
+        """Whether a dropped attempt did what was to be done again."""
+        return (
+            length >= -1
+            and assignment is not None
+            and assignment.state == _READY
+            and assignment.task in worker.ghosts
+        )
+
+    @staticmethod
+    def _is_consumed(assignment: Assignment) -> bool:
+        """Whether all who need a result that was not kept have been sent after it."""
+        worker = assignment.worker
+        return assignment.passing and all(
+            heir.state == _SENT and heir.worker == worker for heir in assignment.heirs or ()
+        )
 
     def _cut_parts_of(self, task: int) -> None:
         if task in self.results:
@@ -562,8 +673,8 @@ class NodeCore:
     ) -> None:
         """A result was written into the store."""
         task, slab, offset, size = place
-        granted = self.grants.pop((worker.number, task), None)
-        if granted is None or (granted.slab, granted.offset) != (slab, offset):
+        granted = self._take_grant(worker, task, slab, offset)
+        if granted is None:
             raise ProtocolError(f"a worker wrote task {task} to a range it was not granted")
         self.results[task] = Result(size, place=granted)
         if assignment.passing:
@@ -574,6 +685,20 @@ class NodeCore:
                 self._let_go(task, self.results.pop(task))
         else:
             self.reports.stored(task, assignment.attempt, size, worker.number)
+
+    def _take_grant(
+        self, worker: WorkerRecord, task: int, slab: int, offset: int
+    ) -> Range | None:
+        """Return the range a worker was granted there, which is the result's from now on."""
+        key = worker.number, task
+        granted = self.grants.get(key, [])
+        for place in granted:
+            if place.slab == slab and place.offset == offset:
+                granted.remove(place)
+                if not granted:
+                    del self.grants[key]
+                return place
+        return None
 
     def _held(self, worker: WorkerRecord, assignment: Assignment, length: int) -> None:
         """A result stays in the worker's heap."""
@@ -596,8 +721,13 @@ class NodeCore:
         """A result nobody waits for: of a task that was dropped, or sent elsewhere."""
         if assignment is not None:
             self.tasks[task] = assignment
+            if length == -2 and assignment.state == _SENT and assignment.worker == worker.number:
+                # It ran, and who needs the result was taken from the worker since.
+                self._forget_sent(assignment)
+                assignment.state = _WAITING
+                self._return([assignment])
         if length == -1 and task in ranges:
-            granted = self.grants.pop((worker.number, task), None)
+            granted = self._take_grant(worker, task, ranges[task][1], ranges[task][2])
             if granted is not None:
                 self.memory.free(granted)
         elif length == -3:
@@ -615,13 +745,17 @@ class NodeCore:
         frame = bytes(frames[0]) if frames else b""
         batches.finish(worker, message.tasks)
         for task, which in zip(message.tasks, message.which, strict=True):
-            granted = self.grants.pop((worker.number, task), None)
-            if granted is not None:
+            for granted in self.grants.pop((worker.number, task), ()):
                 self.memory.free(granted)
             assignment = self.tasks.get(task)
-            if assignment is None or assignment.worker != worker.number:
+            if (
+                assignment is None
+                or assignment.worker != worker.number
+                or assignment.state != _SENT
+            ):
                 continue
             self._fail(assignment, message.errors[which], frame, worker.name)
+        worker.ghosts.difference_update(message.tasks)
 
     def _fail(self, assignment: Assignment, error: ErrorInfo, frame: bytes, worker: str) -> None:
         exception = b""
@@ -639,38 +773,51 @@ class NodeCore:
             worker,
             (0, 0, len(exception)) if exception else None,
         )
-        self._leave_unfinished(assignment.task)
         message = Failed([assignment.task], [assignment.attempt], [0], [told])
         self.effects.to_scheduler.append((message, [exception]))
+        self._leave_unfinished(assignment.task)
 
-    def _skipped(self, tasks: list[int]) -> None:
+    def _sent_to(self, worker: WorkerRecord, tasks: list[int]) -> list[Assignment]:
+        """Return those of the tasks that this worker has, not counting dropped ones."""
+        found = [self.tasks[task] for task in tasks if task in self.tasks]
+        return [a for a in found if a.state == _SENT and a.worker == worker.number]
+
+    def _skipped(self, worker: WorkerRecord, tasks: list[int]) -> None:
         """Not run, because an input failed: the scheduler deals with its consumers."""
-        waiting = [self.tasks[task] for task in tasks if task in self.tasks]
-        for task in tasks:
-            assignment = self.tasks.get(task)
-            if assignment is not None:
-                self._forget_sent(assignment)
-                assignment.state = _WAITING
-        self._return(waiting)
+        worker.ghosts.difference_update(tasks)
+        skipped = self._sent_to(worker, tasks)
+        for assignment in skipped:
+            self._forget_sent(assignment)
+            assignment.state = _WAITING
+        self._return(skipped)
 
-    def _recalled(self, tasks: list[int]) -> None:
+    def _recalled(self, worker: WorkerRecord, tasks: list[int]) -> None:
         """A worker gave back tasks it had not started."""
         back: list[Assignment] = []
-        for task in tasks:
-            assignment = self.tasks.get(task)
-            if assignment is None or assignment.state != _SENT:
-                continue
+        worker.ghosts.difference_update(tasks)
+        for assignment in self._sent_to(worker, tasks):
+            task = assignment.task
             self._forget_sent(assignment)
-            if task in self.recalling:
+            assignment.worker = assignment.bound
+            if task in self.recalling or self._has_lost_input(assignment):
+                assignment.state = _WAITING
                 back.append(assignment)
-                continue
-            assignment.worker = -1
-            if assignment.missing:
+            elif assignment.missing:
                 assignment.state = _WAITING
             else:
                 assignment.state = _READY
                 heapq.heappush(self.ready, (assignment.rank, task, assignment))
         self._return(back)
+
+    def _has_lost_input(self, assignment: Assignment) -> bool:
+        """Whether an input was left in the heap of a worker for this task alone."""
+        return any(
+            source not in self.results
+            and source not in self.tasks
+            and source not in self.awaited
+            and source not in self.parts
+            for source in assignment.inputs
+        )
 
     def _reserve(self, worker: WorkerRecord, message: Reserve) -> None:
         place = self.memory.allocate(message.size)
@@ -682,10 +829,7 @@ class NodeCore:
             )
             grant = Grant(message.request, -1, 0, 0, reason)
         else:
-            old = self.grants.pop((worker.number, message.task), None)
-            if old is not None:
-                self.memory.free(old)
-            self.grants[worker.number, message.task] = place
+            self.grants.setdefault((worker.number, message.task), []).append(place)
             grant = Grant(message.request, place.slab, place.offset, place.length)
         self.effects.to_workers.append((worker.number, grant, []))
 
@@ -698,6 +842,7 @@ class NodeCore:
         if end.incarnation != worker.incarnation and worker.is_ready:
             return
         worker.is_ready = False
+        worker.ghosts.clear()
         sent = [a for batch in worker.batches for a in batch.tasks.values()]
         running = set(end.running)
         for batch in worker.batches:
@@ -707,7 +852,8 @@ class NodeCore:
             assignment.state = _WAITING
         self.memory.drop_holder(worker.number)
         for key in [key for key in self.grants if key[0] == worker.number]:
-            self.memory.free(self.grants.pop(key))
+            for granted in self.grants.pop(key):
+                self.memory.free(granted)
         for assignment in sent:
             if assignment.task in running:
                 self._fail(assignment, self._killed(worker, end, assignment), b"", worker.name)
@@ -717,7 +863,9 @@ class NodeCore:
             del self.results[task]
         worker.held.clear()
         if lost:
+            gone = set(lost)
             self.effects.to_scheduler.append((Lost(lost), ()))
+            self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])
         self._tell_workers()
         self.effects.to_start.append(worker.number)
 
@@ -746,7 +894,8 @@ class NodeCore:
         if self.ready:
             batches.fill(self)
         if self.reports:
-            self.effects.to_scheduler.append(self.reports.take())
+            # First what was done: the rest may say that some of it is lost again.
+            self.effects.to_scheduler.insert(0, self.reports.take())
         effects = self.effects
         self.effects = Effects()
         return effects

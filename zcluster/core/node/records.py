@@ -56,6 +56,7 @@ class Assignment:
         "ahead",
         "ahead_of",
         "attempt",
+        "bound",
         "constant",
         "heirs",
         "inputs",
@@ -86,7 +87,9 @@ class Assignment:
         self.inputs = inputs
         self.constant = constant
         self.passing = passing
-        #: The worker it is bound to or was sent to; -1 for any.
+        #: The worker it is bound to; -1 for any.
+        self.bound = worker
+        #: The worker it was sent to, or is bound to; -1 for any.
         self.worker = worker
         self.state = State.WAITING
         #: Inputs (by edge) that are not here.
@@ -97,15 +100,21 @@ class Assignment:
         self.ahead = 0
         self.ahead_of = 0
 
+    def __lt__(self, other: Assignment) -> bool:
+        # A queue may hold the entry of an assignment that left and of the next of the same
+        # task: rank and task are equal, and either order is right.
+        return False
+
 
 class Result:
     """A result at this node: bytes, or a range of the store, or in a worker's heap.
 
     ``size`` is that of the blob. ``lent`` marks what other nodes or the
-    scheduler keep too (fetched, cut): it goes with its last use here.
+    scheduler keep too (fetched, cut): it goes with its last use here. ``borrowed``
+    marks a part that could not be cut: its bytes are those of the whole result.
     """
 
-    __slots__ = ("blob", "lent", "place", "size", "worker")
+    __slots__ = ("blob", "borrowed", "lent", "place", "size", "worker")
 
     def __init__(
         self,
@@ -114,7 +123,9 @@ class Result:
         place: Range | None = None,
         worker: int = -1,
         lent: bool = False,
+        borrowed: bool = False,
     ) -> None:
+        self.borrowed = borrowed
         self.size = size
         self.blob = blob
         self.place = place
@@ -148,6 +159,8 @@ class WorkerRecord:
     #: Tasks whose value lives in its heap.
     held: set[int] = field(default_factory=set)
     recall_asked: float = 0.0
+    #: Dropped tasks it may still run; none of them is sent to it again before it says.
+    ghosts: set[int] = field(default_factory=set)
 
     @property
     def outstanding(self) -> int:

@@ -12,24 +12,32 @@ extra reference: a consumer may yet come.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED, Page
 from zcluster.core.scheduler.queues import base_rank
 from zcluster.core.scheduler.records import (
     ClientRecord,
-    Failure,
     FunctionRecord,
     LayerRecord,
     Submission,
 )
-from zcluster.core.scheduler.results import cancel, drop_ref, enqueue, fail, need, queue_ahead, relink
+from zcluster.core.scheduler.results import (
+    drop_ref,
+    enqueue,
+    forget_layer,
+    inherit_trouble,
+    need,
+    queue_ahead,
+    relink,
+    shorten_layer,
+)
 from zcluster.core.scheduler.state import SchedulerState
-from zcluster.core.scheduler.states import State
+from zcluster.core.scheduler.states import UNFINISHED, State
 from zcluster.errors import ProtocolError
 from zcluster.graph.columns import Columns, read_part, row_width
 from zcluster.protocol.frames import span
-from zcluster.protocol.messages import ErrorInfo, Layer, LayerPart, Submit
+from zcluster.protocol.messages import Layer, LayerPart, Submit
 from zcluster.types import Frames
 
 __all__ = ["CALL_ALIAS", "CALL_VALUE", "complete", "submit"]
@@ -39,6 +47,8 @@ CALL_VALUE = 3
 CALL_ALIAS = 4
 
 _WAITING, _READY, _ASSIGNED, _FINISHED = State.WAITING, State.READY, State.ASSIGNED, State.FINISHED
+_RELEASED = State.RELEASED
+_OPEN = UNFINISHED
 
 
 def submit(s: SchedulerState, client: ClientRecord, message: Submit, frames: Frames) -> None:
@@ -60,6 +70,7 @@ def submit(s: SchedulerState, client: ClientRecord, message: Submit, frames: Fra
     if client.next_task != submission.first + submission.arrived:
         raise ProtocolError("slices of two submissions are mixed")
     client.next_task += message.count
+    _revive(s, submission.imports)
     for digest, place in message.functions:
         if digest not in s.functions:
             s.functions[digest] = FunctionRecord(digest, bytes(span(frames, place)))
@@ -74,7 +85,7 @@ def submit(s: SchedulerState, client: ClientRecord, message: Submit, frames: Fra
             f"a slice of {message.count} tasks brought {submission.arrived - message.first}"
         )
     for task, source in trouble:
-        _inherit_trouble(s, task, source)
+        inherit_trouble(s, task, source)
     submission.complete = message.last
     if message.last:
         complete(s, submission)
@@ -92,23 +103,34 @@ def _begin(s: SchedulerState, client: ClientRecord, message: Submit) -> Submissi
         layers=[],
     )
     client.submissions[message.submission] = submission
-    revived: list[int] = []
-    for task in message.imports:
-        found = s.find(task)
-        if found is not None and found[0].state[found[1]] == State.RELEASED:
-            revived.append(task)
-    if revived:
-        again: set[int] = set()
-        need(s, revived, again)
-        relink(s, again)
     return submission
 
 
+def _revive(s: SchedulerState, tasks: Iterable[int]) -> None:
+    """See that results that new tasks will take are there or are made again.
+
+    For each slice anew: what was there at the first may have been lost since.
+    """
+    gone: list[int] = []
+    for task in tasks:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _RELEASED:
+            gone.append(task)
+    if gone:
+        again: set[int] = set()
+        need(s, gone, again)
+        relink(s, again)
+
+
 def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> None:
+    if layer.count < 1:
+        raise ProtocolError(f"layer {layer.name!r} has {layer.count} tasks, expected some")
     if layer.function and layer.function not in s.functions:
         raise ProtocolError(f"layer {layer.name!r} uses a callable that was not sent")
     if layer.keys is not None and len(layer.keys) != layer.count:
-        raise ProtocolError(f"layer {layer.name!r} has {len(layer.keys)} keys for {layer.count} tasks")
+        raise ProtocolError(
+            f"layer {layer.name!r} has {len(layer.keys)} keys for {layer.count} tasks"
+        )
     if any(not 0 <= number < len(submission.layers) for number in layer.whole):
         raise ProtocolError(f"layer {layer.name!r} takes all of a layer that is not before it")
     record = LayerRecord(
@@ -137,8 +159,6 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
         s.use_function(record.function)
     if record.whole:
         record.unfinished = record.count
-        for source in record.whole:
-            _watch(s, source, record)
 
 
 def _watch(s: SchedulerState, source: LayerRecord, watcher: LayerRecord) -> None:
@@ -153,7 +173,10 @@ def _watch(s: SchedulerState, source: LayerRecord, watcher: LayerRecord) -> None
         page, row = found
         page.refs[row] += 1
         page.kin[row] += 1
-        unfinished += page.state[row] != _FINISHED
+        state = page.state[row]
+        unfinished += state in _OPEN
+        if state in (State.FAILED, State.CANCELLED):
+            source.failed = task
     if count_anew:
         source.unfinished = unfinished
 
@@ -196,11 +219,16 @@ class _PartReader:
         if layer.arrived + part.count > layer.count:
             raise ProtocolError(f"layer {layer.name!r} has more tasks than its {layer.count}")
         columns = read_part(part, self._frames, end=self._end, imports=len(submission.imports))
+        if not layer.arrived:
+            for source in layer.whole:
+                _watch(self._s, source, layer)
         submission.arrived += part.count
         layer.arrived += part.count
         if self._hold:
             submission.held = submission.arrived
         aliases = _known_keys(self._s, layer, first, part.count) if layer.shared else {}
+        if aliases:
+            _revive(self._s, set(aliases.values()))
         task, end = first, first + part.count
         while task < end:
             stop = min(end, self._s.page_end(task))
@@ -235,6 +263,9 @@ class _PartReader:
         _want(self._submission, page, row, task, stop, self._hold)
         if aliases:
             _replace_aliases(self._s, self._submission, page, aliases, task, stop)
+            if is_data:
+                self._expect_data(page, task, stop, aliases)
+                return
         elif columns.arity == 0 and not layer.whole:
             page.indptr.extend(array("I", [len(page.indices)]) * count)
             if is_data:
@@ -244,12 +275,24 @@ class _PartReader:
                 self._queue_run(layer, page, row, task, count, columns.orders is None)
             return
         for current in range(task, stop):
-            sources = self._sources(columns, current - part_first)
             if current in aliases:
-                sources = [aliases[current]]
+                self._link(page.layer[current - page.start], page, current, [aliases[current]])
+                continue
+            sources = self._sources(columns, current - part_first)
             self._link(layer, page, current, sources)
             if len(columns.selections):
                 self._select(layer, columns, page, current, current - part_first, len(sources))
+
+    def _expect_data(self, page: Page, task: int, stop: int, aliases: dict[int, int]) -> None:
+        """Have data tasks wait for their data, but for those that are known already."""
+        for current in range(task, stop):
+            row = current - page.start
+            if current in aliases:
+                page.flags[row] &= ~DATA & 0xFF
+                self._link(page.layer[row], page, current, [aliases[current]])
+            else:
+                page.indptr.append(len(page.indices))
+                page.missing[row] = page.unplaced[row] = 1
 
     def _queue_run(
         self, layer: LayerRecord, page: Page, row: int, task: int, count: int, consecutive: bool
@@ -294,8 +337,10 @@ class _PartReader:
             if state == _FINISHED:
                 continue
             missing += 1
-            if state > State.RELEASED:
+            if state > _RELEASED:
                 self._trouble.append((task, source_task))
+                unplaced += 1
+                continue
             if state != _ASSIGNED:
                 unplaced += 1
             if source.heir[k] < 0:
@@ -306,8 +351,13 @@ class _PartReader:
             sources = [source_task for source_task in sources if s.find(source_task) is not None]
             missing += 1
         if layer.whole:
-            missing += sum(source_layer.unfinished > 0 for source_layer in layer.whole)
-            unplaced = missing
+            for source_layer in layer.whole:
+                # One that failed never is all there.
+                if source_layer.failed >= 0:
+                    self._trouble.append((task, source_layer.failed))
+                if source_layer.unfinished > 0 or source_layer.failed >= 0:
+                    missing += 1
+                    unplaced += 1
         page.indices.extend(sources)
         page.indptr.append(len(page.indices))
         page.missing[row] = missing
@@ -326,9 +376,7 @@ class _PartReader:
             low = at * width
         else:
             low = sum(
-                row_width(
-                    layer.slots, layer.whole_slots, columns.indptr[k + 1] - columns.indptr[k]
-                )
+                row_width(layer.slots, layer.whole_slots, columns.indptr[k + 1] - columns.indptr[k])
                 for k in range(at)
             )
         page.selections[task - page.start] = list(columns.selections[low : low + width])
@@ -351,9 +399,7 @@ def _known_keys(s: SchedulerState, layer: LayerRecord, first: int, count: int) -
     return aliases
 
 
-def _want(
-    submission: Submission, page: Page, row: int, task: int, stop: int, hold: bool
-) -> None:
+def _want(submission: Submission, page: Page, row: int, task: int, stop: int, hold: bool) -> None:
     shift = row - task
     for start, count in submission.outputs:
         low = max(task, submission.first + start)
@@ -399,11 +445,15 @@ def _replace_aliases(
             preferred=(),
             priority=old.priority,
             arrived=1,
+            watchers=old.watchers,
+            parent=old,
         )
         s.next_layer += 1
         s.layers[record.number] = record
         page.layer[row] = record
         old.forgotten += 1
+        if old.forgotten == old.count:
+            forget_layer(s, old)
 
 
 def _try_ahead(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -415,38 +465,11 @@ def _try_ahead(s: SchedulerState, task: int, page: Page, row: int) -> None:
             return
 
 
-def _inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
-    """A new task has an input that failed, was cancelled or is not known."""
-    found = s.find(source)
-    if found is None:
-        reason = (
-            f"input {source} of {s.key(task)} is not known: its future was released before the "
-            "task was submitted; keep the future until then"
-        )
-        error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", source, 0, "", "")
-        fail(s, task, Failure(error, b""))
-    elif source in s.failures:
-        failure = s.failures[source]
-        error = failure.error
-        if error.kind != "input":
-            error = ErrorInfo(
-                "input",
-                error.type_name,
-                error.message,
-                error.traceback,
-                source,
-                error.attempt,
-                error.node,
-                error.worker,
-                error.exception,
-            )
-        fail(s, task, Failure(error, failure.exception))
-    else:
-        cancel(s, [task], "an input was cancelled")
-
-
 def complete(s: SchedulerState, submission: Submission) -> None:
     """The last slice is here (or will never come): let go of the rows held for it."""
+    for layer in submission.layers:
+        if layer.arrived < layer.count:
+            shorten_layer(s, layer)
     held = submission.held
     submission.held = 0
     for task in range(submission.first, submission.first + held):

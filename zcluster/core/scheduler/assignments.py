@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zcluster.core.scheduler.pages import PAGE_BITS, PASSING, WANTED, Page
 from zcluster.core.scheduler.records import Effect, LayerRecord, NodeRecord
 from zcluster.core.scheduler.state import SchedulerState
@@ -64,8 +66,8 @@ class AssignBatch:
             self._inputs.extend(inputs)
             if len(self._s.nodes) > 1 or self._s.replicas:
                 self._locate(inputs)
-            if row in page.selections:
-                self._selections.extend(page.selections[row])
+        if page.selections and row in page.selections:
+            self._selections.extend(page.selections[row])
         self._workers.append(worker)
         if worker >= 0:
             self._has_workers = True
@@ -74,20 +76,27 @@ class AssignBatch:
             self._constants += page.constants[low:high]
         self._offsets.append(len(self._constants))
 
-    def _locate(self, inputs: object) -> None:
-        """Say of inputs that are not at the node where they are."""
+    def _locate(self, inputs: Iterable[int], is_whole: bool = False) -> None:
+        """Say of inputs that are not at the node where they are.
+
+        Where all of a layer is, is said once, for all tasks to come: in any case the place.
+        """
         s, index = self._s, self._node.index
-        for task in inputs:  # type: ignore[attr-defined]
+        for task in inputs:
             page = s.pages[task >> PAGE_BITS]
             row = task - page.start
-            if page.node[row] == index or task in self._places or task in self._inline:
+            if page.node[row] == index or task in self._places:
+                continue
+            if task in self._inline and not is_whole:
+                continue
+            if s.replicas and index in s.replicas.get(task, ()):
                 continue
             if page.state[row] != _FINISHED:
                 continue
             blob = s.inline.get(task)
             if blob is not None:
                 self._inline[task] = blob
-            else:
+            if blob is None or is_whole:
                 self._places[task] = (task, page.size[row], s.holders(task, page, row))
 
     def _introduce(self, layer: LayerRecord) -> None:
@@ -97,6 +106,9 @@ class AssignBatch:
         if layer.function and layer.function not in node.functions:
             record = s.functions[layer.function]
             node.functions.add(layer.function)
+            forgotten = s.forgotten_functions.get(node.index)
+            if forgotten is not None and layer.function in forgotten:
+                forgotten.remove(layer.function)
             record.nodes.add(node.index)
             start = len(self._function_bytes)
             self._function_bytes += record.data
@@ -116,7 +128,7 @@ class AssignBatch:
         )
         for source in layer.whole:
             if len(s.nodes) > 1:
-                self._locate(range(source.first, source.first + source.count))
+                self._locate(range(source.first, source.first + source.count), is_whole=True)
 
     def _end_run(self) -> None:
         if self._run_layer is not None:

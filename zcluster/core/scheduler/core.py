@@ -26,7 +26,7 @@ import msgspec
 
 from zcluster.core.scheduler import arrival, membership, questions, results
 from zcluster.core.scheduler.dispatch import dispatch
-from zcluster.core.scheduler.pages import DELIVERED
+from zcluster.core.scheduler.pages import DATA, DELIVERED
 from zcluster.core.scheduler.records import (
     ClientRecord,
     Effect,
@@ -97,7 +97,7 @@ class SchedulerCore:
         self._package = package
         self._members: dict[int, ClientRecord | NodeRecord] = {}
         #: Source files and import paths of clients, for nodes that join later.
-        self._told_nodes: list[tuple[Message, Frames]] = []
+        self._told_nodes: dict[int, list[tuple[Message, Frames]]] = {}
 
     # ----------------------------------------------------------------------- members
 
@@ -114,8 +114,9 @@ class SchedulerCore:
             answer = membership.add_node(s, peer, hello, self._package)
             if isinstance(answer, Welcome):
                 self._members[peer] = s.nodes[answer.index]
-                for message, frames in self._told_nodes:
-                    s.say(peer, message, frames)
+                for told in self._told_nodes.values():
+                    for message, frames in told:
+                        s.say(peer, message, frames)
         return answer
 
     def on_away(self, peer: int, now: float) -> None:
@@ -139,6 +140,7 @@ class SchedulerCore:
         member = self._members.pop(peer, None)
         if isinstance(member, ClientRecord):
             membership.remove_client(s, member)
+            self._told_nodes.pop(member.index, None)
         elif isinstance(member, NodeRecord):
             membership.remove_node(s, member, reason or "it said goodbye")
         results.settle_unneeded(s)
@@ -165,9 +167,10 @@ class SchedulerCore:
         s.now = now
         s.events += 1
         member = self._members.get(peer)
-        if isinstance(member, NodeRecord):
+        # Of a member that was fenced a moment ago nothing is heard.
+        if isinstance(member, NodeRecord) and s.nodes.get(member.index) is member:
             self._from_node(member, message, frames)
-        elif isinstance(member, ClientRecord):
+        elif isinstance(member, ClientRecord) and s.clients.get(member.index) is member:
             self._from_client(member, message, frames)
         results.settle_unneeded(s)
 
@@ -188,9 +191,11 @@ class SchedulerCore:
         elif isinstance(message, Workers):
             membership.set_workers(s, node, message.workers)
         elif isinstance(message, Lost):
-            results.lose(s, {t for t in message.tasks if self._is_held_by(t, node.index)})
+            self._lost_at(message.tasks, node.index)
         elif isinstance(message, Unreachable):
-            results.lose(s, {t for t in message.tasks if self._is_held_by(t, message.node)})
+            # -1: it knew no other node, and does not have it itself.
+            self._lost_at(message.tasks, message.node if message.node >= 0 else node.index)
+            self._tell_places_again(node, message.tasks)
         else:
             raise ProtocolError(f"a node may not say {type(message).__name__}")
 
@@ -206,26 +211,51 @@ class SchedulerCore:
         ):
             results.give_back(self.state, task, tell=False)
 
-    def _is_held_by(self, task: int, node: int) -> bool:
+    def _lost_at(self, tasks: list[int], node: int) -> None:
+        """A node does not have these results, or nobody can fetch them there."""
+        s = self.state
+        if node in s.nodes:
+            # If it has them after all, they would stay there for ever.
+            s.free_all([t for t in tasks if self._is_at(t, node)], node)
+        results.lose(s, {t for t in tasks if self._is_lost_with(t, node)})
+
+    def _tell_places_again(self, node: NodeRecord, tasks: list[int]) -> None:
+        """Where all of a layer is was told with the layer that takes it; tell it anew."""
+        for task in tasks:
+            found = self.state.find(task)
+            if found is not None:
+                for watcher in found[0].layer[found[1]].watchers:
+                    node.layers.discard(watcher.number)
+
+    def _is_at(self, task: int, node: int) -> bool:
         found = self.state.find(task)
         if found is None or found[0].state[found[1]] != State.FINISHED:
             return False
+        return found[0].node[found[1]] == node or node in self.state.replicas.get(task, ())
+
+    def _is_lost_with(self, task: int, node: int) -> bool:
+        """Whether a result is nowhere if it is not at that node."""
+        s = self.state
+        found = s.find(task)
+        if found is None or found[0].state[found[1]] != State.FINISHED:
+            return False
         page, row = found
-        others = self.state.replicas.get(task)
-        if others:
+        others = s.replicas.get(task)
+        if others is not None:
             others.discard(node)
             if page.node[row] == node and others:
                 page.node[row] = others.pop()
-            return page.node[row] == node
-        return page.node[row] == node or page.node[row] not in self.state.nodes
+                node = -1
+            if not others:
+                del s.replicas[task]
+        return page.node[row] == node or page.node[row] not in s.nodes
 
     def _from_client(self, client: ClientRecord, message: Message, frames: Frames) -> None:
         s = self.state
         if isinstance(message, Submit):
+            first = client.next_task
             arrival.submit(s, client, message, frames)
-            s.journal.note(
-                s.now, "submitted", client.name, range(message.first, message.first + message.count)
-            )
+            s.journal.note(s.now, "submitted", client.name, range(first, first + message.count))
         elif isinstance(message, Release):
             for task in message.tasks:
                 results.drop_want(s, client, task)
@@ -238,7 +268,7 @@ class SchedulerCore:
         elif isinstance(message, Ask):
             self._answer(client, message)
         elif isinstance(message, Sources | Environment):
-            self._told_nodes.append((message, frames))
+            self._told_nodes.setdefault(client.index, []).append((message, frames))
             for node in s.nodes.values():
                 s.say(node.peer, message, frames)
         elif not isinstance(message, Heartbeat):
@@ -248,25 +278,36 @@ class SchedulerCore:
         s = self.state
         for task, node, size in zip(message.tasks, message.nodes, message.sizes, strict=True):
             found = s.find(task)
-            if found is None or found[0].state[found[1]] != State.WAITING:
+            if found is None or not found[0].flags[found[1]] & DATA:
                 s.free(task, [node])
                 continue
             page, row = found
+            state = page.state[row]
+            if state == State.FINISHED and node in s.nodes and page.node[row] != node:
+                s.replicas.setdefault(task, set()).add(node)
+                continue
+            if state != State.WAITING:
+                if state != State.FINISHED:
+                    s.free(task, [node])
+                continue
+            if node not in s.nodes:
+                s.say(client.peer, Unreachable([task], node))
+                continue
+            s.unfree(task, node)
             page.node[row], page.size[row] = node, size
             page.missing[row] = page.unplaced[row] = 0
             for heir in page.heirs(row):
                 other = s.find(heir)
                 if other is not None:
                     other[0].unplaced[other[1]] -= 1
-            client.resolved.append((task, None))
+            for wanting in s.wanters(task, page, row):
+                wanting.resolved.append((task, None))
             results.finish_row(s, task, page, row)
-            if node not in s.nodes:
-                results.lose(s, {task})
 
     def _not_found(self, client: ClientRecord, message: Unreachable) -> None:
         """A client could not fetch results: make them again, or say where they are."""
         s = self.state
-        results.lose(s, {t for t in message.tasks if self._is_held_by(t, message.node)})
+        self._lost_at(message.tasks, message.node)
         for task in message.tasks:
             found = s.find(task)
             if found is None:
@@ -274,10 +315,7 @@ class SchedulerCore:
             page, row = found
             if page.state[row] == State.FINISHED:
                 client.resolved.append((task, None))
-            elif page.state[row] == State.RELEASED and page.refs[row]:
-                again: set[int] = set()
-                results.need(s, [task], again)
-                results.relink(s, again)
+        results.revive(s, message.tasks)
 
     def _answer(self, client: ClientRecord, ask: Ask) -> None:
         try:
@@ -340,6 +378,9 @@ class SchedulerCore:
                 s.freed_since = s.now
             if s.freed_bytes >= _FREE_BYTES or s.now - s.freed_since >= FREE_SECONDS:
                 yield from self._free()
+        elif s.freed_since is not None:
+            # The nodes that were to be told are gone.
+            s.freed_bytes, s.freed_since = 0, None
 
     def _free(self) -> Iterator[Effect]:
         """Tell nodes what nobody needs any more."""
@@ -364,17 +405,21 @@ class SchedulerCore:
         sizes: list[int] = []
         holders: list[int] = []
         blobs: list[Buffer] = []
+        lost: list[int] = []
         for task, blob in pending:
             if blob is None or len(blob) > credit:
                 found = s.find(task)
                 if found is None:
                     continue
                 page, row = found
-                at = s.holders(task, page, row)
                 page.flags[row] &= ~DELIVERED & 0xFF
+                if page.state[row] != State.FINISHED:
+                    # Lost or released in between; if it is needed, it is told again.
+                    lost.append(task)
+                    continue
                 lengths.append(-1)
                 sizes.append(page.size[row])
-                holders.append(at[0] if at else -1)
+                holders.append(s.holders(task, page, row)[0])
             else:
                 credit -= len(blob)
                 lengths.append(len(blob))
@@ -382,6 +427,8 @@ class SchedulerCore:
                 holders.append(-1)
                 blobs.append(blob)
             tasks.append(task)
+        if lost:
+            results.revive(s, lost)
         if tasks:
             yield client.peer, Resolved(tasks, lengths, sizes, holders), [b"".join(blobs)]
 

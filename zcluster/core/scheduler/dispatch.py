@@ -18,6 +18,7 @@ from zcluster.core.scheduler import placement
 from zcluster.core.scheduler.assignments import AssignBatch
 from zcluster.core.scheduler.pages import PAGE_BITS, Page
 from zcluster.core.scheduler.queues import Entry
+from zcluster.core.scheduler.recall import recall
 from zcluster.core.scheduler.records import Effect, NodeRecord
 from zcluster.core.scheduler.results import note_assigned
 from zcluster.core.scheduler.state import SchedulerState
@@ -58,13 +59,22 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
     for batch in batches.values():
         if len(batch):
             yield batch.take()
+    if len(nodes) > 1 and not s.queues:
+        yield from recall(s, nodes)
 
 
 def _room(s: SchedulerState, node: NodeRecord) -> float:
-    """Return the seconds of work a node may still be sent."""
+    """Return the seconds of work a node may still be sent.
+
+    A task takes up a window of one slot at most, however long it is: it fills that slot
+    and none of the others.
+    """
     window = s.settings.window
-    load = sum(count * s.cost(function) for function, count in node.assigned.items())
-    return node.slots * window - load
+    load = sum(
+        count * min(window, s.cost(function)) for function, count in node.assigned.items()
+    )
+    # A little less, or what rounding leaves of a full window would be room for one more.
+    return node.slots * window - load - 1e-9
 
 
 def _give_next(
@@ -80,12 +90,12 @@ def _give_next(
         return True
     if top is None:
         return False
-    page_or_none = s.pages.get(top[1] >> PAGE_BITS)
     if top[2] == 1:
         s.queues.take(1)
-        if page_or_none is None or page_or_none.state[top[1] - page_or_none.start] != _READY:
+        found = s.find(top[1])
+        if found is None or found[0].state[found[1]] != _READY:
             return True
-        page, row = page_or_none, top[1] - page_or_none.start
+        page, row = found
         target, worker = placement.choose(s, node, page, row)
         if target is not node:
             batch = batches.setdefault(target.index, AssignBatch(s, target))
@@ -97,16 +107,14 @@ def _give_next(
     most = max(1, min(_RUN, share, int(node.room / cost)))
     _, task, count = s.queues.take(most)
     for current in range(task, task + count):
-        page_or_none = s.pages.get(current >> PAGE_BITS)
-        if page_or_none is not None and page_or_none.state[current - page_or_none.start] == _READY:
-            _assign(s, node, batch, current, page_or_none, current - page_or_none.start, -1)
+        found = s.find(current)
+        if found is not None and found[0].state[found[1]] == _READY:
+            _assign(s, node, batch, current, *found, -1)
     s.queues.next_turn()
     return True
 
 
-def _give_ahead(
-    s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: Entry | None
-) -> bool:
+def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: Entry | None) -> bool:
     """Assign tasks queued ahead at a node, as long as they come before ``top``."""
     ahead = node.ahead
     pages = s.pages
@@ -116,26 +124,29 @@ def _give_ahead(
     while ahead and left > 0 and node.room > 0:
         rank, task = ahead[0]
         page = pages.get(task >> PAGE_BITS)
-        if page is None or page.state[task - page.start] != _AHEAD:
+        row = task - page.start if page is not None else -1
+        # Stale where the task is forgotten (and its page perhaps another) or elsewhere.
+        if page is None or row < 0 or page.state[row] != _AHEAD or page.node[row] != node.index:
             heapq.heappop(ahead)
             continue
         if before is not None and rank > before:
             break
         heapq.heappop(ahead)
-        _assign(s, node, batch, task, page, task - page.start, -1)
+        _assign(s, node, batch, task, page, row, -1)
         given = True
         left -= 1
     return given
 
 
 def _is_in_state(s: SchedulerState, task: int, state: State) -> bool:
-    page = s.pages.get(task >> PAGE_BITS)
-    return page is not None and page.state[task - page.start] == state
+    found = s.find(task)
+    return found is not None and found[0].state[found[1]] == state
 
 
 def _cost_of(s: SchedulerState, task: int) -> float:
     found = s.find(task)
-    return s.settings.window if found is None else s.cost(found[0].layer[found[1]].function)
+    window = s.settings.window
+    return window if found is None else min(window, s.cost(found[0].layer[found[1]].function))
 
 
 def _assign(
@@ -152,7 +163,7 @@ def _assign(
     assigned[function] = assigned.get(function, 0) + 1
     learned = s.durations.get(function)
     settings = s.settings
-    if learned is None:
+    if learned is None or learned > settings.window:
         node.room -= settings.window
     else:
         node.room -= learned if learned > settings.least_cost else settings.least_cost

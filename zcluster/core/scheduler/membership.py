@@ -13,12 +13,12 @@ What happens when a worker dies is in `results.on_failed` (its tasks come back a
 from __future__ import annotations
 
 from zcluster.core.scheduler.arrival import complete
-from zcluster.core.scheduler.pages import WANTED
-from zcluster.core.scheduler.records import ClientRecord, Failure, NodeRecord
-from zcluster.core.scheduler.results import drop_want, fail, give_back, lose
+from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED
+from zcluster.core.scheduler.records import ClientRecord, NodeRecord
+from zcluster.core.scheduler.results import drop_want, fail, give_back, lose, orphaned
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import ErrorInfo, Hello, NodeInfo, Nodes, Refused, Welcome, WorkerInfo
+from zcluster.protocol.messages import Hello, NodeInfo, Nodes, Refused, Welcome, WorkerInfo
 from zcluster.types import first_task
 
 __all__ = [
@@ -135,6 +135,8 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
     if s.nodes.get(node.index) is not node:
         return
     _requeue(s, node)
+    for unaware in s.elsewhere.values():
+        unaware.discard(node.index)
     del s.nodes[node.index]
     s.fenced.append((node.peer, reason))
     for table in (s.frees, s.drops, s.forgotten_layers, s.forgotten_functions):
@@ -168,16 +170,24 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
 def _requeue(s: SchedulerState, node: NodeRecord) -> None:
     """Queue the tasks assigned to a node again; it may still finish them first."""
     index = node.index
+    given: list[int] = []
     for page in list(s.pages.values()):
         if index not in page.node:
             continue
         for row, at in enumerate(page.node):
             if at == index and page.state[row] == State.ASSIGNED:
-                give_back(s, page.start + row, tell=False)
+                given.append(page.start + row)
+    for task in given:
+        # Those sent ahead after a task given back before went with it, and are told of.
+        page, row = s.pages[task >> PAGE_BITS], task - s.pages[task >> PAGE_BITS].start
+        if page.state[row] == State.ASSIGNED and page.node[row] == index:
+            give_back(s, task, tell=False)
+            s.elsewhere.setdefault(task, set()).add(index)
     for _, task in node.ahead:
         found = s.find(task)
         if found is not None and found[0].state[found[1]] == State.AHEAD:
             found[0].state[found[1]] = State.WAITING
+            found[0].node[found[1]] = -1
     node.ahead.clear()
     node.assigned.clear()
 
@@ -202,7 +212,9 @@ def remove_client(s: SchedulerState, client: ClientRecord) -> None:
 def _fail_orphaned_data(s: SchedulerState, client: ClientRecord) -> None:
     """Data that was lost, and that the client would have put again, is gone."""
     for task, page, row in s.rows():
-        if task >> 40 == client.index and page.flags[row] & 4 and page.state[row] == State.WAITING:
-            reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
-            error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
-            fail(s, task, Failure(error, b""))
+        if (
+            task >> 40 == client.index
+            and page.flags[row] & DATA
+            and page.state[row] == State.WAITING
+        ):
+            fail(s, task, orphaned(s, task))

@@ -16,7 +16,7 @@ missing  number of inputs (by edge) that are not FINISHED
 unplaced number of inputs that are neither FINISHED nor ASSIGNED
 refs     who needs the result: clients that want it and unfinished consumers
 kin      rows that list it as an input, so that it might be needed again
-node     where it is assigned, or where the result is; -1
+node     where it is assigned or queued ahead, or where the result is; -1
 size     bytes of the result
 order    rank within the submission
 heir     the first consumer that waits for it, or -1; others are in ``more``

@@ -7,7 +7,7 @@ waiting for the work already sent there.
 
 from __future__ import annotations
 
-from zcluster.core.scheduler.pages import PAGE_BITS, Page
+from zcluster.core.scheduler.pages import HELD, PAGE_BITS, Page
 from zcluster.core.scheduler.records import NodeRecord
 from zcluster.core.scheduler.state import SchedulerState
 
@@ -42,6 +42,9 @@ def choose(s: SchedulerState, node: NodeRecord, page: Page, row: int) -> tuple[N
     for position, task in enumerate(page.indices[start:stop]):
         source = s.pages[task >> PAGE_BITS]
         at = task - source.start
+        if source.flags[at] & HELD and s.nodes[source.node[at]].is_accepting:
+            # It cannot travel: it is in the heap of a worker there.
+            return s.nodes[source.node[at]], -1
         fraction = slots[min(position, len(slots) - 1)].fraction if slots else 1.0
         size = source.size[at] * fraction
         total += size

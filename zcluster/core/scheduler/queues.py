@@ -12,19 +12,25 @@ whoever takes a task looks at its state.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 __all__ = ["PRIORITY_SHIFT", "Entry", "ReadyQueues", "base_rank"]
 
 Entry = tuple[int, int, int]
 
-#: A rank is ``-priority << 64 | generation << 32 | order``.
-PRIORITY_SHIFT = 64
+#: A rank is ``-priority << 55 | generation << 32 | order``: it travels in 64 bits.
+PRIORITY_SHIFT = 55
 _GENERATION_SHIFT = 32
+#: Priorities past this count as this.
+_MOST = 127
+#: After so many submissions the count of ages starts over: for a moment young goes first.
+_GENERATIONS = 1 << PRIORITY_SHIFT - _GENERATION_SHIFT
 
 
 def base_rank(priority: int, generation: int) -> int:
     """Return the rank of order zero in a submission."""
-    return (-priority << PRIORITY_SHIFT) + (generation << _GENERATION_SHIFT)
+    level = max(-_MOST, min(_MOST, priority))
+    return (-level << PRIORITY_SHIFT) + (generation % _GENERATIONS << _GENERATION_SHIFT)
 
 
 class ReadyQueues:
@@ -98,6 +104,11 @@ class ReadyQueues:
         """Forget all entries of a client."""
         if self._heaps.pop(client, None) is not None:
             self._turns.remove(client)
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield the entries of each queue, stale ones included."""
+        yield from self._heaps.values()
+        yield from self.restricted.values()
 
     def lengths(self) -> dict[int, int]:
         """Return the number of entries by client, stale ones included."""

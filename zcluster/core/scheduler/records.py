@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
 from zcluster.protocol.messages import ErrorInfo, Message, NodeInfo, Slot
 from zcluster.types import Buffer, Frames
 
@@ -74,8 +75,9 @@ class FunctionRecord:
 class LayerRecord:
     """A layer, while any of its rows lives.
 
-    ``arrived`` and ``forgotten`` count rows; ``unfinished`` counts only where
-    other layers take all of this one (``watchers``).
+    ``arrived`` and ``forgotten`` count rows; ``unfinished`` counts those still to
+    be done, only where others take all of this one (``watchers``) or this one takes
+    all of others (``whole``); tasks that have not arrived are counted in it then.
     """
 
     number: int
@@ -101,6 +103,10 @@ class LayerRecord:
     unfinished: int = 0
     watchers: list[LayerRecord] = field(default_factory=list)
     nodes: set[int] = field(default_factory=set)
+    #: A task of a watched layer that failed or was cancelled; -1: none.
+    failed: int = -1
+    #: The layer in whose place an alias counts for ``watchers``.
+    parent: LayerRecord | None = None
 
     def key(self, task: int) -> str | tuple[str | int, ...]:
         """Return the key of one of the layer's tasks."""
@@ -165,7 +171,8 @@ class NodeRecord:
     memory: list[int] = field(default_factory=list)
     store_used: int = 0
     lag: float = 0.0
-    recalling: set[int] = field(default_factory=set)
+    #: When tasks were last asked back from it.
+    recall_asked: float = float("-inf")
 
     @property
     def is_accepting(self) -> bool:
@@ -204,5 +211,3 @@ class Journal:
     def story(self, task: int) -> list[tuple[float, str, str]]:
         """Return (time, what, where) of all that is remembered of a task."""
         return [(when, word, where) for when, word, where, tasks in self._entries if task in tasks]
-
-

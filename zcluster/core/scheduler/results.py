@@ -14,6 +14,7 @@ recomputing of what was lost. The rules:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 from zcluster.core.scheduler.pages import (
     DATA,
@@ -37,15 +38,21 @@ __all__ = [
     "fail",
     "finish_reported",
     "finish_row",
+    "forget_layer",
     "forget_some",
     "give_back",
+    "inherit_trouble",
     "lose",
+    "need",
     "note_assigned",
     "on_failed",
-    "need",
+    "orphaned",
     "release",
     "relink",
+    "revive",
     "settle_unneeded",
+    "shorten_layer",
+    "tidy_heirs",
 ]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
@@ -78,6 +85,8 @@ def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int)
     page.state[row] = _ASSIGNED
     page.node[row] = node
     page.attempt[row] += 1
+    if page.attempt[row] > 1:
+        _keep_at(s, task, node)
     heir = page.heir[row]
     if heir < 0:
         return
@@ -85,6 +94,13 @@ def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int)
     if row in page.more:
         for other in page.more[row]:
             place_heir(s, other, node)
+
+
+def _keep_at(s: SchedulerState, task: int, node: int) -> None:
+    """A task goes to a node once more: what was to be said there of it is out of date."""
+    if task in s.elsewhere:
+        s.elsewhere[task].discard(node)
+    s.unfree(task, node)
 
 
 def place_heir(s: SchedulerState, heir: int, node: int) -> None:
@@ -112,6 +128,7 @@ def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -
         elif source.state[at] != _FINISHED:
             return
     page.state[row] = _AHEAD
+    page.node[row] = node
     heapq.heappush(s.nodes[node].ahead, (layer.base + page.order[row], task))
 
 
@@ -130,6 +147,7 @@ def unplace_heirs(s: SchedulerState, page: Page, row: int) -> list[int]:
         state = heir_page.state[heir_row]
         if state == _AHEAD:
             heir_page.state[heir_row] = _WAITING
+            heir_page.node[heir_row] = -1
         elif state == _ASSIGNED:
             pulled.append(heir)
     return pulled
@@ -140,10 +158,10 @@ def leave_node(s: SchedulerState, task: int, page: Page, row: int, tell: bool) -
     index = page.node[row]
     node = s.nodes.get(index)
     page.node[row] = -1
+    page.flags[row] &= ~PASSING & 0xFF
     if node is None:
         return
     node.count_assigned(page.layer[row].function, -1)
-    node.recalling.discard(task)
     if tell:
         s.drop(task, index)
     for task_in in page.inputs(row):
@@ -172,9 +190,7 @@ def give_back(s: SchedulerState, task: int, tell: bool) -> None:
 # ------------------------------------------------------------------------- finishing
 
 
-def finish_reported(
-    s: SchedulerState, node: NodeRecord, message: Finished, frame: Buffer
-) -> None:
+def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, frame: Buffer) -> None:
     """Take in a batch of results made at a node."""
     pages = s.pages
     index = node.index
@@ -182,7 +198,9 @@ def finish_reported(
     counts: dict[bytes, int] = {}
     start = 0
     clients = s.clients
-    for task, length, size in zip(message.tasks, message.lengths, message.sizes, strict=True):
+    for task, attempt, length, size in zip(
+        message.tasks, message.attempts, message.lengths, message.sizes, strict=True
+    ):
         stop = start + length if length > 0 else start
         page = pages.get(task >> PAGE_BITS)
         row = task - page.start if page is not None else -1
@@ -192,20 +210,30 @@ def finish_reported(
             continue
         state = page.state[row]
         if state != _ASSIGNED or page.node[row] != index:
-            if not _accept_earlier(s, task, page, row, state):
-                if length != -2:
-                    stale.append(task)
+            if state == _FINISHED and page.node[row] == index:
+                start = stop  # said twice
+                continue
+            # Of a passing result of an earlier attempt nothing is left to accept.
+            if length == -2 or not _accept_earlier(s, task, page, row, state):
+                stale.append(task)
                 start = stop
                 continue
+        elif page.attempt[row] != attempt:
+            # The node has not heard of the newer attempt yet; it will answer to that.
+            start = stop
+            continue
         else:
             function = page.layer[row].function
             counts[function] = counts.get(function, 0) + 1
+            if page.missing[row]:
+                # An earlier attempt had inputs that are being made again.
+                s.loose.update(page.inputs(row))
         page.node[row] = index
         page.size[row] = size
-        if length == -2:
-            page.flags[row] |= PASSING
-        elif length == -3:
+        if length == -3:
             page.flags[row] |= HELD
+        elif length != -2 and page.flags[row] & PASSING:
+            page.flags[row] &= ~PASSING & 0xFF  # the node keeps it
         flags = page.flags[row]
         if flags & WANTED:
             client = clients.get(task >> 40)
@@ -219,7 +247,11 @@ def finish_reported(
         if length > 0 and page.heir[row] >= 0 and len(s.nodes) > 1:
             s.keep_inline(task, bytes(frame[start:stop]))
         start = stop
+        if s.elsewhere:
+            _drop_elsewhere(s, task, index)
         finish_row(s, task, page, row)
+    if s.loose:
+        tidy_heirs(s)
     for function, count in counts.items():
         node.count_assigned(function, -count)
     for digest, runs, microseconds in message.durations:
@@ -239,17 +271,45 @@ def _tell_others(s: SchedulerState, task: int, blob: Buffer | None) -> None:
 
 def _accept_earlier(s: SchedulerState, task: int, page: Page, row: int, state: int) -> bool:
     """Whether a result of an earlier attempt is still of use; prepare the row."""
+    if state not in _OPEN or page.flags[row] & DATA:
+        return False
+    if page.missing[row]:
+        s.loose.update(page.inputs(row))
     if state == _ASSIGNED:
         leave_node(s, task, page, row, tell=True)
-        return True
-    if state in (_WAITING, _AHEAD, _READY) and not page.flags[row] & DATA:
+        # What was sent ahead after it waits there for a result that will not be made.
+        for heir in list(page.heirs(row)):
+            give_back(s, heir, tell=True)
+    else:
         # It was taken back, so consumers count it as not placed.
         for heir in page.heirs(row):
             found = s.find(heir)
             if found is not None:
                 found[0].unplaced[found[1]] -= 1
-        return True
-    return False
+    return True
+
+
+def _drop_elsewhere(s: SchedulerState, task: int, but: int) -> None:
+    """A task is done: tell nodes that still have it from the time they were away."""
+    for node in s.elsewhere.pop(task, ()):
+        if node != but:
+            s.drop(task, node)
+
+
+def tidy_heirs(s: SchedulerState) -> None:
+    """Take rows that wait no more out of the lists of heirs that name them."""
+    for task in s.loose:
+        found = s.find(task)
+        if found is None:
+            continue
+        page, row = found
+        heirs = list(page.heirs(row))
+        page.clear_heirs(row)
+        for heir in heirs:
+            other = s.find(heir)
+            if other is not None and other[0].state[other[1]] in _OPEN:
+                page.add_heir(row, heir)
+    s.loose.clear()
 
 
 def finish_row(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -298,17 +358,27 @@ def _wake(s: SchedulerState, heir: int) -> None:
     missing = page.missing[row] - 1
     page.missing[row] = missing
     if missing == 0 and page.state[row] in (_WAITING, _AHEAD):
+        page.node[row] = -1
         enqueue(s, heir, page, row)
 
 
 def _finish_whole(s: SchedulerState, layer: LayerRecord) -> None:
-    """Count a finished task of a layer that others take all of, or that takes all."""
+    """Count a task that is done, of a layer that others take all of or that takes all."""
+    layer = layer.parent or layer
     layer.unfinished -= 1
     if layer.unfinished:
         return
     for watcher in layer.watchers:
         for task in range(watcher.first, watcher.first + watcher.arrived):
-            _wake(s, task)
+            found = s.find(task)
+            if found is not None:
+                found[0].unplaced[found[1]] -= 1
+                _wake(s, task)
+    _drop_whole_refs(s, layer)
+
+
+def _drop_whole_refs(s: SchedulerState, layer: LayerRecord) -> None:
+    """No task of a layer needs the layers it takes all of any more."""
     for source in layer.whole:
         for task in range(source.first, source.first + source.count):
             found = s.find(task)
@@ -370,7 +440,7 @@ def release(s: SchedulerState, task: int, page: Page, row: int) -> None:
 
 
 def settle_unneeded(s: SchedulerState) -> None:
-    """Cancel unfinished tasks that nobody needs any more."""
+    """Let go of unfinished tasks that nobody needs any more."""
     unneeded = s.unneeded
     while unneeded:
         task = unneeded.pop()
@@ -378,7 +448,9 @@ def settle_unneeded(s: SchedulerState) -> None:
         if found is not None and found[0].refs[found[1]] == 0:
             page, row = found
             if page.state[row] in _OPEN:
-                _settle(s, task, page, row, _CANCELLED)
+                _settle(s, task, page, row, _RELEASED)
+    if s.loose:
+        tidy_heirs(s)
 
 
 def forget_some(s: SchedulerState, most: int) -> None:
@@ -392,10 +464,15 @@ def forget_some(s: SchedulerState, most: int) -> None:
         if found is None:
             continue
         page, row = found
-        if page.kin[row] or page.refs[row] or page.state[row] not in (
-            _RELEASED,
-            _FAILED,
-            _CANCELLED,
+        if (
+            page.kin[row]
+            or page.refs[row]
+            or page.state[row]
+            not in (
+                _RELEASED,
+                _FAILED,
+                _CANCELLED,
+            )
         ):
             continue
         for task_in in page.indices[page.indptr[row] : page.indptr[row + 1]]:
@@ -422,10 +499,25 @@ def _forget_row(s: SchedulerState, task: int, page: Page, row: int) -> None:
         del s.pages[task >> PAGE_BITS]
     layer.forgotten += 1
     if layer.forgotten == layer.count:
-        _forget_layer(s, layer)
+        forget_layer(s, layer)
 
 
-def _forget_layer(s: SchedulerState, layer: LayerRecord) -> None:
+def shorten_layer(s: SchedulerState, layer: LayerRecord) -> None:
+    """The rest of a layer will never arrive: its client left."""
+    if not layer.arrived:
+        layer.whole = []  # it did not get so far as to take them
+    absent = layer.count - layer.arrived
+    layer.count = layer.arrived
+    if layer.whole:
+        layer.unfinished -= absent
+        if layer.unfinished == 0:
+            _drop_whole_refs(s, layer)
+    if layer.forgotten == layer.count:
+        forget_layer(s, layer)
+
+
+def forget_layer(s: SchedulerState, layer: LayerRecord) -> None:
+    """The last row of a layer was forgotten."""
     del s.layers[layer.number]
     for source in layer.whole:
         source.watchers.remove(layer)
@@ -494,6 +586,7 @@ def fail(s: SchedulerState, task: int, failure: Failure) -> None:
         heirs = _settle(s, current, page, row, _FAILED, tell=not first)
         stack.extend(heirs)
         first = False
+    tidy_heirs(s)
 
 
 def _as_input(error: ErrorInfo, origin: int) -> ErrorInfo:
@@ -525,6 +618,7 @@ def cancel(s: SchedulerState, tasks: list[int], reason: str) -> None:
         for client in s.wanters(current, page, row):
             told.setdefault(client.peer, []).append(current)
         stack.extend(_settle(s, current, page, row, _CANCELLED))
+    tidy_heirs(s)
     for peer, gone in told.items():
         s.say(peer, Cancelled(gone, reason))
 
@@ -536,27 +630,63 @@ def _settle(
     if page.state[row] == _ASSIGNED:
         leave_node(s, task, page, row, tell)
     page.state[row] = state
+    page.node[row] = -1
     heirs = list(page.heirs(row))
     page.clear_heirs(row)
     s.kills.pop(task, None)
     s.tries.pop(task, None)
+    if s.elsewhere:
+        _drop_elsewhere(s, task, -1)
+    if page.flags[row] & DATA:
+        # A node may have it from the client already, and is told of no other end.
+        s.free(task, s.nodes)
     if state == _FAILED:
         _tell_failed(s, task, page, row)
     layer = page.layer[row]
-    if layer.watchers:
-        heirs.extend(
-            t for watcher in layer.watchers for t in range(watcher.first, watcher.first + watcher.arrived)
-        )
-        # Its consumers fail or are cancelled with it: nobody counts on the layer now.
+    if layer.watchers and state != _RELEASED:
+        heirs.extend(_fail_whole(layer.parent or layer, task))
     if layer.whole or layer.watchers:
         _finish_whole(s, layer)
     for task_in in page.inputs(row):
         found = s.find(task_in)
         if found is not None:
+            if found[0].state[found[1]] in _OPEN:
+                s.loose.add(task_in)
             drop_ref(s, task_in, *found)
     if page.refs[row] == 0 and page.kin[row] == 0:
         s.dying.append(task)
     return heirs
+
+
+def _fail_whole(layer: LayerRecord, task: int) -> list[int]:
+    """Note that not all of a layer will be there; return who counted on that.
+
+    Once is enough: tasks that come later look at ``failed``.
+    """
+    if layer.failed >= 0:
+        return []
+    layer.failed = task
+    return [
+        heir
+        for watcher in layer.watchers
+        for heir in range(watcher.first, watcher.first + watcher.arrived)
+    ]
+
+
+def inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
+    """An unfinished task has an input that failed, was cancelled or is not known."""
+    if s.find(source) is None:
+        reason = (
+            f"input {source} of {s.key(task)} is not known: its future was released before the "
+            "task was submitted; keep the future until then"
+        )
+        error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", source, 0, "", "")
+        fail(s, task, Failure(error, b""))
+    elif source in s.failures:
+        failure = s.failures[source]
+        fail(s, task, Failure(_as_input(failure.error, source), failure.exception))
+    else:
+        cancel(s, [task], "an input was cancelled")
 
 
 def _tell_failed(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -596,9 +726,11 @@ def lose(s: SchedulerState, lost: set[int]) -> None:
         page, row = found
         page.state[row] = _RELEASED
         page.node[row] = -1
-        page.flags[row] &= ~(PASSING | HELD) & 0xFF
-        delivered = page.flags[row] & DELIVERED and page.refs[row] == 1
-        if page.refs[row] and not delivered:
+        s.forget_inline(task)
+        s.replicas.pop(task, None)
+        # The only one who needs it may be its client, which has it.
+        kept = page.flags[row] & (DELIVERED | WANTED) == DELIVERED | WANTED
+        if page.refs[row] and not (kept and page.refs[row] == 1):
             stack.append(task)
         elif page.refs[row] == 0 and page.kin[row] == 0:
             s.dying.append(task)
@@ -617,7 +749,8 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
         if page.state[row] != _RELEASED:
             continue
         page.state[row] = _WAITING
-        page.flags[row] &= ~DELIVERED & 0xFF
+        page.flags[row] &= ~(DELIVERED | PASSING | HELD) & 0xFF
+        page.node[row] = -1
         again.add(task)
         layer = page.layer[row]
         if layer.watchers or layer.whole:
@@ -626,7 +759,7 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
             owner = s.client_of(task)
             if owner is not None:
                 s.say(owner.peer, Unreachable([task], -1))
-            continue
+            continue  # without an owner: `relink` gives it up
         for task_in in page.inputs(row):
             source, at = s.find(task_in) or _no_row(task_in)
             source.refs[at] += 1
@@ -634,8 +767,22 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
                 stack.append(task_in)
 
 
+def revive(s: SchedulerState, tasks: Iterable[int]) -> None:
+    """Make results again that were let go and that somebody needs after all."""
+    gone: list[int] = []
+    for task in tasks:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _RELEASED and found[0].refs[found[1]]:
+            gone.append(task)
+    if gone:
+        again: set[int] = set()
+        need(s, gone, again)
+        relink(s, again)
+
+
 def _unfinish_whole(s: SchedulerState, layer: LayerRecord, stack: list[int]) -> None:
     """A task of a layer that takes all of others, or that others take, is to be redone."""
+    layer = layer.parent or layer
     layer.unfinished += 1
     if layer.unfinished != 1:
         return
@@ -681,11 +828,39 @@ def relink(s: SchedulerState, again: set[int]) -> None:
                 pulled.append(task)
             else:
                 page.state[row] = _WAITING
+                page.node[row] = -1
     for task in again:
         page, row = s.find(task) or _no_row(task)
         _count_inputs(s, task, page, row)
     for task in pulled:
         give_back(s, task, tell=True)
+    for task in again:
+        _give_up_hopeless(s, task)
+
+
+def _give_up_hopeless(s: SchedulerState, task: int) -> None:
+    """End a task to be done again that cannot be: an input failed, or its data is gone."""
+    page, row = s.find(task) or _no_row(task)
+    if page.flags[row] & DATA:
+        if s.client_of(task) is None:
+            fail(s, task, orphaned(s, task))
+        return
+    for task_in in page.inputs(row):
+        source, at = s.find(task_in) or _no_row(task_in)
+        if source.state[at] in (_FAILED, _CANCELLED):
+            inherit_trouble(s, task, task_in)
+            return
+    for layer in page.layer[row].whole:
+        if layer.failed >= 0:
+            inherit_trouble(s, task, layer.failed)
+            return
+
+
+def orphaned(s: SchedulerState, task: int) -> Failure:
+    """Return why data cannot be had again: it was lost, and the client that had it left."""
+    reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
+    error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
+    return Failure(error, b"")
 
 
 def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -695,8 +870,9 @@ def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
         state = source.state[at]
         if state != _FINISHED:
             missing += 1
-            source.add_heir(at, task)
             unplaced += state != _ASSIGNED
+            if state in _OPEN:
+                source.add_heir(at, task)
     for layer in page.layer[row].whole:
         missing += layer.unfinished > 0
         unplaced += layer.unfinished > 0

@@ -56,8 +56,13 @@ class SchedulerState:
         Rows without consumers, to be forgotten a few at a time.
     fenced : list of (int, str)
         Peers whose sessions must end, and why.
+    elsewhere : dict of int to set of int
+        Nodes that still have a task that was given to others, because they could
+        not be told; they are told once it is done.
+    loose : set of int
+        Unfinished tasks whose list of heirs names rows that wait no more.
     unneeded : list of int
-        Unfinished tasks whose last need went, to be cancelled after the event.
+        Unfinished tasks whose last need went, to be let go after the event.
     """
 
     def __init__(self, settings: SchedulerSettings, address: str) -> None:
@@ -88,6 +93,8 @@ class SchedulerState:
         self.forgotten_layers: dict[int, list[int]] = {}
         self.forgotten_functions: dict[int, list[bytes]] = {}
         self.dying: deque[int] = deque()
+        self.elsewhere: dict[int, set[int]] = {}
+        self.loose: set[int] = set()
         self.unneeded: list[int] = []
         self.fenced: list[tuple[int, str]] = []
         self.journal = Journal(settings.journal)
@@ -168,6 +175,17 @@ class SchedulerState:
         """Have nodes let go of a result."""
         for node in nodes:
             self.frees.setdefault(node, []).append(task)
+
+    def free_all(self, tasks: list[int], node: int) -> None:
+        """Have a node let go of results."""
+        if tasks:
+            self.frees.setdefault(node, []).extend(tasks)
+
+    def unfree(self, task: int, node: int) -> None:
+        """Take back that a node should let go of a result, if it was not told yet."""
+        pending = self.frees.get(node)
+        if pending is not None and task in pending:
+            self.frees[node] = [other for other in pending if other != task]
 
     def drop(self, task: int, node: int) -> None:
         """Have a node forget an assigned task."""

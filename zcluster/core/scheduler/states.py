@@ -26,7 +26,8 @@ class State(IntEnum):
     ASSIGNED = 4
     #: Its result is at a node, or was passing and is consumed.
     FINISHED = 5
-    #: Its result was let go; the row stays as long as a consumer might need it again.
+    #: Its result was let go, or nobody needs it to be made; the row stays as long as a
+    #: consumer might need it (again).
     RELEASED = 6
     #: It raised, or its worker died too often, or an input failed.
     FAILED = 7
@@ -60,6 +61,10 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (_S.AHEAD, "an input failed"): _S.FAILED,
     (_S.ASSIGNED, "an input failed"): _S.FAILED,
     (_S.READY, "cannot be run"): _S.FAILED,
+    (_S.WAITING, "nobody needs it"): _S.RELEASED,
+    (_S.AHEAD, "nobody needs it"): _S.RELEASED,
+    (_S.READY, "nobody needs it"): _S.RELEASED,
+    (_S.ASSIGNED, "nobody needs it"): _S.RELEASED,
     (_S.WAITING, "cancelled"): _S.CANCELLED,
     (_S.AHEAD, "cancelled"): _S.CANCELLED,
     (_S.READY, "cancelled"): _S.CANCELLED,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from zcluster.core.client.core import CREDIT, IMPORTS_OF_SUBMISSION, ClientCore
 from zcluster.core.client.records import (
@@ -588,85 +585,3 @@ def test_a_question_goes_out_and_its_answer_is_an_effect() -> None:
     assert core.has_effects
     assert core.take_effects() == [Answered(answer)]
     assert not core.has_effects
-
-
-# ------------------------------------------------------------------------ a model
-
-
-class Holds(RuleBasedStateMachine):
-    """Futures come, are shared, settled and dropped in any order.
-
-    The model is a list of futures; what the core wants and releases follows from it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.core = make_core()
-        self.futures: list[Wanted] = []
-        self.submitted: set[int] = set()
-        self.released: list[int] = []
-
-    @rule(key=st.sampled_from([None, "a", "b"]), data=st.data())
-    def submit(self, key: str | None, data: Any) -> None:
-        record = None if key is None else self.core.shared(key)
-        if record is None:
-            inputs = data.draw(st.lists(st.sampled_from(self.futures))) if self.futures else []
-            record = add(self.core, *inputs, key=key)
-        self.futures.append(record)
-
-    @rule()
-    def submit_large(self) -> None:
-        self.futures.append(large(self.core))
-
-    @precondition(lambda self: self.futures)
-    @rule(data=st.data())
-    def drop(self, data: Any) -> None:
-        place = data.draw(st.integers(0, len(self.futures) - 1))
-        self.core.drop([self.futures.pop(place)])
-
-    @precondition(lambda self: self.futures)
-    @rule(data=st.data(), how=st.sampled_from(["resolve", "fail", "cancel", "announce"]))
-    def settle(self, data: Any, how: str) -> None:
-        record = data.draw(st.sampled_from(self.futures))
-        if how == "resolve":
-            resolve(self.core, record)
-        elif how == "fail":
-            self.core.on_message(*failed(record.task))
-        elif how == "cancel":
-            self.core.cancel([record])
-        else:
-            self.core.on_message(Resolved([record.task], [-1], [1], [0]), [])
-
-    @rule()
-    def send(self) -> None:
-        for message in messages(self.core):
-            if isinstance(message, Submit):
-                new = range(message.submission, message.submission + message.count)
-                assert self.submitted.isdisjoint(new)
-                assert not set(message.imports) - self.submitted
-                assert not set(message.imports) & set(self.released)
-                self.submitted.update(new)
-            elif isinstance(message, Release):
-                assert not set(message.tasks) - self.submitted
-                self.released += message.tasks
-
-    @invariant()
-    def wanted_is_what_futures_hold(self) -> None:
-        assert set(self.core.wanted) == {record.task for record in self.futures}
-        for task, record in self.core.wanted.items():
-            assert record.holds == sum(one is record for one in self.futures)
-            assert record.task == task
-        assert not set(self.released) & set(self.core.wanted)
-        assert len(self.released) == len(set(self.released))
-
-    def teardown(self) -> None:
-        """Without futures nothing is held: every task was released, once."""
-        self.core.drop(list(self.futures))
-        self.futures.clear()
-        self.send()
-        assert not self.core.wanted
-        assert not self.core.keys
-        assert sorted(self.released) == sorted(self.submitted)
-
-
-TestHolds = Holds.TestCase

@@ -1,0 +1,114 @@
+"""Which tasks go to which worker, in one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcluster.protocol.messages import Recall, Recalled, Run
+
+
+def learn(b: Any, spent: int, layer: int = 1) -> None:
+    """Have the node learn how long the tasks of a layer take, in µs."""
+    b.assign({900 + layer: []}, layer=layer)
+    b.flush()
+    b.done([900 + layer], spent=spent)
+    b.flush()
+    b.effects.to_workers.clear()
+
+
+def batches(b: Any) -> list[list[int]]:
+    return [run.tasks for run in b.sent(Run)]
+
+
+def test_unknown_durations_go_one_by_one(bench: Any) -> None:
+    b = bench(workers=2)
+    b.assign({k: [] for k in range(5)})
+    assert batches(b) == [[0], [1]]
+
+
+def test_short_tasks_share_a_message(bench: Any) -> None:
+    b = bench()
+    learn(b, 1000)
+    b.assign({k: [] for k in range(10)})
+    assert batches(b) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    b.done([0, 1, 2, 3], spent=1000)
+    assert batches(b) == [[8, 9]]
+
+
+def test_tasks_are_shared_out_before_they_queue(bench: Any) -> None:
+    b = bench(workers=2)
+    learn(b, 10)
+    b.assign({k: [] for k in range(6)})
+    assert batches(b) == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_rank_decides(bench: Any) -> None:
+    b = bench(batch=1)
+    b.assign({5: [], 3: [], 4: []})
+    assert batches(b) == [[3]]
+    b.done([3])
+    assert batches(b) == [[4]]
+
+
+def test_long_tasks_are_bound_late(bench: Any) -> None:
+    b = bench()
+    learn(b, 1_000_000)
+    b.assign({1: [], 2: []})
+    assert batches(b) == [[1]]
+    assert b.core.tasks[2].worker == -1
+
+
+def test_a_chain_goes_in_one_message_and_stays_in_the_heap(bench: Any) -> None:
+    b = bench()
+    learn(b, 10)
+    b.assign({1: [], 2: [1], 3: [2, 2]}, passing=[1, 2])
+    (run,) = b.sent(Run)
+    assert (run.tasks, run.uses, run.report) == ([1, 2, 3], [1, 2, 0], [0, 0, 1])
+
+
+def test_what_is_used_outside_the_message_is_reported(bench: Any) -> None:
+    b = bench(batch=2)
+    learn(b, 10)
+    b.assign({1: [], 2: [1], 3: [1]}, passing=[1])
+    assert b.sent(Run)[0].report == [1, 1]
+
+
+def test_a_worker_bound_task_goes_there_only(bench: Any) -> None:
+    b = bench(workers=2)
+    learn(b, 10)
+    b.assign({1: [], 2: []}, workers=[1, 1])
+    assert [run.tasks for run in b.sent(Run, 1)] == [[1, 2]]
+
+
+def test_a_held_input_draws_its_consumer(bench: Any) -> None:
+    b = bench(workers=2)
+    b.assign({1: []}, workers=[1])
+    b.flush()
+    b.done([1], worker=1, length=-3)
+    b.assign({2: [1]}, layer=2)
+    assert [run.tasks for run in b.sent(Run, 0)] == []
+    assert 2 in [task for run in b.sent(Run, 1) for task in run.tasks]
+
+
+def test_a_stuck_batch_is_asked_back_when_a_slot_is_idle(bench: Any) -> None:
+    b = bench(workers=2)
+    learn(b, 1000)
+    b.assign({1: [], 2: [], 3: [], 4: []}, workers=[0, 0, 0, 0])
+    assert batches(b) == [[1, 2], [3, 4]]
+    b.now += 1.0
+    b.core.on_time(b.now)
+    assert b.sent(Recall) == [Recall([2, 4])]
+    b.hear(Recalled([2], [0]))
+    assert {k: b.core.tasks[k].state.name for k in (1, 2)} == {1: "SENT", 2: "READY"}
+    b.core.on_time(b.now)
+    assert b.sent(Recall) == []
+
+
+def test_what_follows_from_what_stays_is_not_asked_back(bench: Any) -> None:
+    b = bench(workers=2)
+    learn(b, 10)
+    b.assign({1: [], 2: [1], 3: [2], 4: [3]}, passing=[1, 2, 3])
+    b.flush()
+    b.now += 1.0
+    b.core.on_time(b.now)
+    assert b.sent(Recall) == []

@@ -1,0 +1,139 @@
+"""The scheduler core as a whole: random histories, and what it says when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zcluster.errors import ProtocolError
+from zcluster.protocol.messages import (
+    Answer,
+    Ask,
+    Environment,
+    Finished,
+    Heartbeat,
+    Release,
+    Resolved,
+    Sources,
+    Submit,
+    Welcome,
+)
+
+
+@settings(max_examples=160, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_every_history_ends_well(seed: int, history: Any) -> None:
+    """Whatever happens: right answers, nothing that waits for ever, nothing left behind."""
+    history(seed).run(actions=12)
+
+
+def test_the_same_seed_is_the_same_history(history: Any) -> None:
+    """Nothing in the cores depends on chance, or on the order of sets."""
+    one, two = history(7), history(7)
+    one.run(actions=12)
+    two.run(actions=12)
+    assert [str(m) for _, m in one.world.said] == [str(m) for _, m in two.world.said]
+
+
+def test_results_past_the_credit_of_a_client_are_announced(desk: Any, graph_of: Any) -> None:
+    d = desk(client_credit=25)
+    client, node = d.client(), d.node(slots=4)
+    first = d.submit(client, graph_of([()] * 3))
+    d.flush()
+    d.finish(node, range(first, first + 3), b"0123456789")
+    (resolved,) = d.take(Resolved)
+    assert resolved.lengths == [10, 10, -1]
+    assert resolved.holders == [-1, -1, node.index]
+
+
+def test_what_is_in_flight_counts_against_the_credit(desk: Any, graph_of: Any) -> None:
+    d = desk(client_credit=25)
+    client, node = d.client(), d.node(slots=4)
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.finish(node, [first], b"0123456789")
+    d.state.clients[client.index].in_flight = 20
+    assert d.take(Resolved)[0].lengths == [-1]
+
+
+def test_a_result_lost_before_it_was_told_is_made_again(desk: Any, graph_of: Any) -> None:
+    """It did not fit the credit, so nobody has its bytes, and its node is gone."""
+    d = desk(client_credit=0)
+    client, node = d.client(), d.node(slots=4)
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.finish(node, [first], b"0123456789")
+    d.core.on_gone(node.peer, "gone", d.now)
+    assert d.take(Resolved) == []
+    assert d.word(first) == "ready"
+
+
+def test_a_node_that_joins_later_hears_how_to_import(desk: Any) -> None:
+    d = desk()
+    client = d.client()
+    environment = Environment(["/p"], "/", "h")
+    d.tell(client, environment)
+    d.tell(client, Sources([]))
+    d.node()
+    assert d.take(Environment) == [environment]
+    assert len(d.take(Sources)) == 1
+
+
+def test_roles_may_not_be_mixed_up(desk: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    with pytest.raises(ProtocolError, match="a client may not say Finished"):
+        d.tell(client, Finished([], [], [], [], [], []))
+    with pytest.raises(ProtocolError, match="a node may not say Submit"):
+        d.tell(node, Submit(0, 0, 0, [], [], [], [], [], True))
+
+
+def test_bytes_that_were_promised_must_be_there(desk: Any) -> None:
+    d = desk()
+    node = d.node()
+    with pytest.raises(ProtocolError, match="more bytes"):
+        d.tell(node, Finished([1], [1], [10], [10], [0], []), [b"123"])
+
+
+def test_a_heartbeat_brings_the_load(desk: Any) -> None:
+    d = desk()
+    node = d.node()
+    d.tell(node, Heartbeat(0.5, 77, [1, 2]))
+    record = d.state.nodes[node.index]
+    assert (record.lag, record.store_used, record.memory) == (0.5, 77, [1, 2])
+
+
+def test_an_unknown_question_gets_an_answer_too(desk: Any) -> None:
+    d = desk()
+    client = d.client()
+    d.tell(client, Ask(3, "why"))
+    (answer,) = d.take(Answer)
+    assert answer.request == 3
+    assert "'why'" in answer.error
+
+
+def test_rows_are_forgotten_a_few_at_a_time(desk: Any, graph_of: Any) -> None:
+    d = desk(check=False)
+    client, node = d.client(), d.node(slots=10_000)
+    count = 9_000
+    first = d.submit(client, graph_of([()] * count))
+    d.core.on_time(d.now)
+    list(d.core.flush(d.now))
+    d.finish(node, range(first, first + count))
+    d.tell(client, Release(list(range(first, first + count))))
+    left = []
+    while d.state.dying:
+        list(d.core.flush(d.now))
+        left.append(sum(page.live for page in d.state.pages.values()))
+        assert (d.core.wake_after == 0.0) == bool(d.state.dying)
+    assert left == [5000, 1000, 0]
+    assert isinstance(d.core.on_hello(99, _hello(), d.now), Welcome)
+
+
+def _hello() -> Any:
+    from zcluster.protocol.messages import PROTOCOL, Hello
+
+    return Hello("client", PROTOCOL, "0", "3", b"")

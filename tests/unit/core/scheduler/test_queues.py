@@ -1,0 +1,93 @@
+"""Ready tasks in order: against a sorted list as the model."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zcluster.core.scheduler.queues import PRIORITY_SHIFT, ReadyQueues, base_rank
+
+
+def test_ranks_order_by_priority_then_age_then_order() -> None:
+    ranks = [
+        base_rank(1, 9) + 7,
+        base_rank(0, 1) - 5,
+        base_rank(0, 1) + 5,
+        base_rank(0, 2),
+        base_rank(-1, 1),
+    ]
+    assert ranks == sorted(ranks)
+
+
+@given(st.integers(), st.integers(0), st.integers(-(2**31), 2**31 - 1))
+def test_ranks_travel_in_64_bits(priority: int, generation: int, order: int) -> None:
+    assert -(2**63) <= base_rank(priority, generation) + order < 2**63
+
+
+def test_a_run_is_cut_as_it_is_used() -> None:
+    queues = ReadyQueues()
+    queues.push(1, (10, 100, 5))
+    queues.push(1, (12, 200, 1))
+    assert queues.take(3) == (10, 100, 3)
+    assert queues.peek() == (12, 200, 1)
+    assert queues.take(9) == (12, 200, 1)
+    assert queues.take(9) == (13, 103, 2)
+    assert queues.peek() is None
+    assert not queues
+
+
+def test_clients_of_equal_priority_take_turns() -> None:
+    queues = ReadyQueues()
+    for client in (1, 2):
+        for k in range(2):
+            queues.push(client, (k, 10 * client + k, 1))
+    order = []
+    while queues.peek() is not None:
+        order.append(queues.take(1)[1])
+        queues.next_turn()
+    assert order[:2] == [10, 20]
+    assert sorted(order) == [10, 11, 20, 21]
+
+
+def test_the_best_priority_goes_first_whoever_has_the_turn() -> None:
+    queues = ReadyQueues()
+    queues.push(1, (0, 1, 1))
+    queues.push(2, (-1 << PRIORITY_SHIFT, 2, 1))
+    top = queues.peek()
+    assert top is not None
+    assert top[1] == 2
+
+
+def test_a_client_can_be_dropped() -> None:
+    queues = ReadyQueues()
+    queues.push(1, (0, 1, 1))
+    queues.push(2, (0, 2, 3))
+    assert queues.lengths() == {1: 1, 2: 1}
+    queues.drop_client(1)
+    queues.drop_client(3)
+    assert list(queues.entries()) == [[(0, 2, 3)]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4)), min_size=1),
+    st.lists(st.integers(1, 3), min_size=1),
+)
+def test_one_client_gets_its_tasks_by_rank(
+    entries: list[tuple[int, int]], mosts: list[int]
+) -> None:
+    queues = ReadyQueues()
+    model: list[int] = []
+    for k, (rank, count) in enumerate(entries):
+        queues.push(1, (rank, 1000 * k, count))
+        model.extend(range(rank, rank + count))
+    taken: list[int] = []
+    step = 0
+    while queues.peek() is not None:
+        rank, _, count = queues.take(mosts[step % len(mosts)])
+        assert rank == min(set(model) - set()) or rank in model
+        for value in range(rank, rank + count):
+            model.remove(value)
+            taken.append(value)
+        assert not model or rank <= min(model) + 3
+        step += 1
+    assert not model

@@ -1,0 +1,173 @@
+"""What must hold of a node's state between events, counted from scratch.
+
+Tests call `check` after every event, production never. `check_empty` says what must
+hold once the scheduler has freed everything: no result, no use, no room in the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from zcluster.core.node.core import NodeCore
+from zcluster.core.node.records import Assignment
+from zcluster.core.node.states import State
+from zcluster.errors import InvariantError
+
+__all__ = ["check", "check_empty"]
+
+_WAITING, _READY, _SENT = State.WAITING, State.READY, State.SENT
+
+
+def check(core: NodeCore) -> None:
+    """Walk the whole state, as it is between two events.
+
+    Raises
+    ------
+    InvariantError
+        If something contradicts itself; it names the node and the task.
+    """
+    _check_uses(core)
+    queued = Counter(entry[1] for entry in core.ready if entry[2].state == _READY)
+    for task, assignment in core.tasks.items():
+        _check_assignment(core, assignment, queued[task])
+    _check_batches(core)
+    _check_awaited(core)
+    _check_results(core)
+    _check_parts(core)
+
+
+def check_empty(core: NodeCore) -> None:
+    """Check that nothing is left of what the scheduler let go of.
+
+    Raises
+    ------
+    InvariantError
+        If something is.
+    """
+    check(core)
+    tables = {
+        "tasks": core.tasks,
+        "results": core.results,
+        "uses": core.uses,
+        "passing": core.passing,
+        "layers": core.layers,
+        "awaited": core.awaited,
+        "parts": core.parts,
+        "places": core.places,
+        "pinned": core.pinned,
+        "recalling": core.recalling,
+        "grants": core.grants,
+    }
+    for name, table in tables.items():
+        if table:
+            raise InvariantError(
+                f"node {core.name}: nothing is needed any more, but {name} still has {table!r}"
+            )
+    if core.memory.used:
+        raise InvariantError(f"node {core.name}: {core.memory.used} bytes of its store stay in use")
+
+
+def _fail(core: NodeCore, task: int, text: str) -> InvariantError:
+    assignment = core.tasks.get(task)
+    state = assignment.state.name if assignment is not None else "not assigned"
+    return InvariantError(f"node {core.name}, task {task} ({state}): {text}")
+
+
+def _check_uses(core: NodeCore) -> None:
+    """A result is used by each edge to it, and by each part of it that is not here yet."""
+    uses: Counter[int] = Counter()
+    for assignment in core.tasks.values():
+        uses.update(assignment.inputs)
+    for number, (task, _, _) in core.parts.items():
+        result = core.results.get(number)
+        uses[task] += result is None or result.borrowed
+    for number in {*uses, *core.uses}:
+        if uses[number] != core.uses.get(number, 0):
+            raise _fail(
+                core, number, f"used {core.uses.get(number, 0)} times by count, not {uses[number]}"
+            )
+
+
+def _check_assignment(core: NodeCore, assignment: Assignment, queued: int) -> None:
+    task, state = assignment.task, assignment.state
+    missing = [source for source in assignment.inputs if not _is_here(core, assignment, source)]
+    if state != _SENT and len(missing) != assignment.missing:
+        raise _fail(core, task, f"{assignment.missing} inputs counted missing, not {missing}")
+    if state == _READY and (missing or not queued):
+        raise _fail(core, task, f"missing {missing}, in the queue {queued} times")
+    if state == _WAITING and not missing:
+        raise _fail(core, task, "all its inputs are here")
+    if state not in (_WAITING, _READY, _SENT):
+        raise _fail(core, task, "it is in the table of tasks")
+    for source in missing:
+        maker = core.tasks.get(source)
+        # Without a maker it is awaited, or the maker went back and the scheduler will
+        # say what becomes of what was sent ahead after it.
+        if maker is not None and all(heir is not assignment for heir in maker.heirs or ()):
+            raise _fail(core, task, f"its input {source} is made here and does not know it")
+
+
+def _is_here(core: NodeCore, assignment: Assignment, source: int) -> bool:
+    if assignment.state == _SENT and source not in core.tasks and source not in core.awaited:
+        return True  # it may have passed through the worker's heap
+    return source in core.results
+
+
+def _check_batches(core: NodeCore) -> None:
+    sent: dict[int, int] = {}
+    for worker in core.workers.values():
+        if worker.batches and not worker.is_ready:
+            raise InvariantError(f"node {core.name}: worker {worker.name} is gone with its batches")
+        for batch in worker.batches:
+            if not batch.tasks:
+                raise InvariantError(f"node {core.name}: worker {worker.name} has an empty batch")
+            for task, assignment in batch.tasks.items():
+                if task in sent or core.tasks.get(task) is not assignment:
+                    raise _fail(core, task, f"batch {batch.number} has it, or another of it")
+                sent[task] = worker.number
+    for task, assignment in core.tasks.items():
+        if assignment.state == _SENT and sent.get(task) != assignment.worker:
+            raise _fail(core, task, f"sent to {assignment.worker}, in a batch of {sent.get(task)}")
+        if assignment.state != _SENT and task in sent:
+            raise _fail(core, task, "a batch has it")
+        if assignment.state != _SENT and assignment.worker != assignment.bound:
+            raise _fail(core, task, f"at worker {assignment.worker}, bound to {assignment.bound}")
+
+
+def _check_awaited(core: NodeCore) -> None:
+    for number, waiting in core.awaited.items():
+        if not waiting or number in core.results:
+            raise _fail(core, number, f"awaited by {len(waiting)}, here: {number in core.results}")
+        for assignment in waiting:
+            if core.tasks.get(assignment.task) is not assignment:
+                raise _fail(core, number, f"awaited by task {assignment.task}, which left")
+
+
+def _check_results(core: NodeCore) -> None:
+    for number in core.passing:
+        if number >= 0 and number not in core.results:
+            raise _fail(core, number, "passing, but not here")
+        if number not in core.uses:
+            raise _fail(core, number, "passing, but nobody here will use it")
+    for number, result in core.results.items():
+        if result.lent and number not in core.passing:
+            raise _fail(core, number, "lent, but it would stay here")
+        if number < 0 and number not in core.parts:
+            raise _fail(core, number, "a part that nobody knows")
+        is_held = result.worker >= 0 and not result.borrowed
+        if is_held and number not in core.workers[result.worker].held:
+            raise _fail(core, number, f"not held by worker {result.worker}")
+    for worker in core.workers.values():
+        for number in worker.held:
+            if number not in core.results:
+                raise _fail(core, number, f"held by worker {worker.number}, but not here")
+
+
+def _check_parts(core: NodeCore) -> None:
+    for number, (task, kind, selection) in core.parts.items():
+        if core.part_numbers.get((task, kind, tuple(selection))) != number:
+            raise _fail(core, number, "a part under another number")
+        if number not in core.uses:
+            raise _fail(core, number, "a part that nobody here will use")
+    if len(core.parts) != len(core.part_numbers):
+        raise InvariantError(f"node {core.name}: parts {core.parts}, numbers {core.part_numbers}")

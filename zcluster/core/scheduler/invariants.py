@@ -1,0 +1,336 @@
+"""What must hold of the scheduler's state between events: one walk that recounts it all.
+
+Tests call `check` after every event, production never: it costs a look at every row
+and every edge. What the core keeps up to date in small steps (counts of missing
+inputs, references, tasks of each node) is counted here from scratch and compared.
+
+A failure names the task by number and key, says what contradicts what, and tells the
+task's story.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NoReturn
+
+from zcluster.core.scheduler.pages import DATA, DELIVERED, PASSING, WANTED, Page
+from zcluster.core.scheduler.records import LayerRecord
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import UNFINISHED, State
+from zcluster.errors import InvariantError
+
+__all__ = ["check", "check_empty"]
+
+_AHEAD, _READY, _ASSIGNED, _FINISHED = State.AHEAD, State.READY, State.ASSIGNED, State.FINISHED
+
+
+def check(s: SchedulerState) -> None:
+    """Walk the whole state, as it is between two events.
+
+    Raises
+    ------
+    InvariantError
+        If something contradicts itself.
+
+    Examples
+    --------
+    >>> from zcluster.core.scheduler.records import SchedulerSettings
+    >>> check(SchedulerState(SchedulerSettings(), "inproc://scheduler"))
+    """
+    _Walk(s).run()
+
+
+def check_empty(s: SchedulerState) -> None:
+    """Check that nothing is left: what must hold once every client released everything.
+
+    Callables that might come again (`spare_functions`) and what was learned of them stay.
+
+    Raises
+    ------
+    InvariantError
+        If something is.
+    """
+    check(s)
+    tables = {
+        "pages": s.pages,
+        "layers": s.layers,
+        "keys": s.keys,
+        "failures": s.failures,
+        "wants": s.wants,
+        "replicas": s.replicas,
+        "inline": s.inline,
+        "kills": s.kills,
+        "tries": s.tries,
+        "elsewhere": s.elsewhere,
+        "dying": s.dying,
+        "restricted queues": s.queues.restricted,
+        "queues": s.queues.lengths(),
+    }
+    for node in s.nodes.values():
+        tables[f"tasks of {node.info.name}"] = node.assigned
+        tables[f"queue of {node.info.name}"] = node.ahead
+        tables[f"layers of {node.info.name}"] = node.layers
+    for name, table in tables.items():
+        if table:
+            raise InvariantError(f"nothing is wanted any more, but {name} still holds {table!r}")
+
+
+class _Walk:
+    """One walk: first the rows, counting what others must agree with, then the others."""
+
+    def __init__(self, s: SchedulerState) -> None:
+        self._s = s
+        self._refs: Counter[int] = Counter()
+        self._kin: Counter[int] = Counter()
+        self._heirs: Counter[tuple[int, int]] = Counter()
+        self._assigned: Counter[tuple[int, bytes]] = Counter()
+        self._layers: Counter[int] = Counter()
+        self._queued = self._queue_entries()
+
+    def run(self) -> None:
+        """Check everything."""
+        s = self._s
+        if s.unneeded or s.loose:
+            raise InvariantError(
+                f"left over from an event: unneeded {s.unneeded}, loose {s.loose}; expected none"
+            )
+        for layer in s.layers.values():
+            self._count_whole(layer)
+        self._count_held()
+        for task, page, row in s.rows():
+            self._count(task, page, row)
+        for task, page, row in s.rows():
+            self._check_row(task, page, row)
+            self._check_references(task, page, row)
+        self._check_pages()
+        self._check_nodes()
+        self._check_layers()
+        self._check_functions()
+        self._check_tables()
+
+    def _fail(self, task: int, text: str) -> NoReturn:
+        s = self._s
+        found = s.find(task)
+        state = State(found[0].state[found[1]]).name if found is not None else "FORGOTTEN"
+        story = "\n".join(f"  {when:.6f} {what} {at}" for when, what, at in s.journal.story(task))
+        raise InvariantError(f"task {task} ({s.key(task)}) is {state}: {text}; its story:\n{story}")
+
+    # ------------------------------------------------------------------ counting
+
+    def _queue_entries(self) -> set[int]:
+        queued: set[int] = set()
+        for entries in self._s.queues.entries():
+            for _, first, count in entries:
+                queued.update(range(first, first + count))
+        return queued
+
+    def _count_whole(self, layer: LayerRecord) -> None:
+        for source in layer.whole:
+            if layer not in source.watchers:
+                raise InvariantError(
+                    f"layer {layer.name!r} takes all of {source.name!r}, which does not know it"
+                )
+            tasks = range(source.first, source.first + source.count)
+            self._kin.update(tasks)
+            if layer.unfinished:
+                self._refs.update(tasks)
+
+    def _count_held(self) -> None:
+        for client in self._s.clients.values():
+            for submission in client.submissions.values():
+                held = range(submission.first, submission.first + submission.held)
+                self._refs.update(task for task in held if self._s.find(task))
+
+    def _count(self, task: int, page: Page, row: int) -> None:
+        s = self._s
+        state = page.state[row]
+        inputs = page.inputs(row)
+        self._kin.update(inputs)
+        if state in UNFINISHED:
+            self._refs.update(inputs)
+            for source in inputs:
+                if (found := s.find(source)) and found[0].state[found[1]] in UNFINISHED:
+                    self._heirs[source, task] += 1
+        self._refs[task] += bool(page.flags[row] & WANTED) + len(s.wants.get(task, ()))
+        if state == _ASSIGNED:
+            self._assigned[page.node[row], page.layer[row].function] += 1
+        self._layers[page.layer[row].number] += 1
+
+    # ---------------------------------------------------------------------- rows
+
+    def _check_row(self, task: int, page: Page, row: int) -> None:
+        s = self._s
+        state, node = State(page.state[row]), page.node[row]
+        if state in (_ASSIGNED, _AHEAD):
+            if node not in s.nodes:
+                self._fail(task, f"it is at node {node}, which is not here")
+        elif state != _FINISHED and node != -1:
+            self._fail(task, f"it names node {node}, expected none")
+        if state == _READY and task not in self._queued:
+            self._fail(task, "no queue has it")
+        if state == _AHEAD and all(task != other for _, other in s.nodes[node].ahead):
+            self._fail(task, f"the queue of node {node} does not have it")
+        if state == _FINISHED:
+            self._check_finished(task, page, row)
+        if state in UNFINISHED:
+            self._check_unfinished(task, page, row)
+        elif page.heir[row] >= 0 or row in page.more:
+            self._fail(task, f"it is waited for by {list(page.heirs(row))}, but not to be done")
+        if (state == State.FAILED) != (task in s.failures):
+            self._fail(task, f"its failure is {s.failures.get(task)}")
+        if state == State.RELEASED and page.refs[row]:
+            kept = page.flags[row] & DELIVERED and page.flags[row] & WANTED
+            if not (kept and page.refs[row] == 1):
+                self._fail(task, f"{page.refs[row]} need it")
+
+    def _check_finished(self, task: int, page: Page, row: int) -> None:
+        s = self._s
+        passing = page.flags[row] & PASSING
+        if page.node[row] not in s.nodes:
+            self._fail(task, f"its result is at node {page.node[row]}, which is not here")
+        if passing and page.flags[row] & WANTED:
+            self._fail(task, "it is wanted, but its result was passing")
+        for node in s.replicas.get(task, ()):
+            if node not in s.nodes or node == page.node[row]:
+                self._fail(task, f"a replica is at node {node}; its own is {page.node[row]}")
+        if not page.refs[row]:
+            self._fail(task, "nobody needs it")
+
+    def _check_unfinished(self, task: int, page: Page, row: int) -> None:
+        s = self._s
+        state = page.state[row]
+        missing = unplaced = 0
+        nodes = set()
+        for source in page.inputs(row):
+            found = s.find(source)
+            if found is None:
+                self._fail(task, f"its input {source} is forgotten")
+            other = found[0].state[found[1]]
+            missing += other != _FINISHED
+            unplaced += other not in (_FINISHED, _ASSIGNED)
+            if other == _ASSIGNED:
+                nodes.add(found[0].node[found[1]])
+            if other not in UNFINISHED and other != _FINISHED:
+                self._fail(task, f"its input {source} is {State(other).name}: it waits for ever")
+        whole = sum(layer.unfinished > 0 for layer in page.layer[row].whole)
+        missing += whole
+        unplaced += whole
+        if page.flags[row] & DATA:
+            missing = unplaced = 1
+        if page.missing[row] != missing or page.unplaced[row] != unplaced:
+            self._fail(
+                task,
+                f"missing {page.missing[row]}, unplaced {page.unplaced[row]}; expected "
+                f"{missing} and {unplaced}",
+            )
+        if (state == _READY) != (missing == 0) and state != _ASSIGNED:
+            self._fail(task, f"{missing} of its inputs are missing")
+        if missing and state in (_AHEAD, _ASSIGNED) and (unplaced or nodes != {page.node[row]}):
+            self._fail(task, f"it is ahead at node {page.node[row]}, its inputs at {nodes}")
+        heirs = Counter(page.heirs(row))
+        expected = Counter({h: n for (t, h), n in self._heirs.items() if t == task})
+        if heirs != expected:
+            self._fail(task, f"its heirs are {heirs}, expected {expected}")
+
+    def _check_references(self, task: int, page: Page, row: int) -> None:
+        if page.refs[row] != self._refs[task]:
+            self._fail(task, f"refs {page.refs[row]}, expected {self._refs[task]}")
+        if page.kin[row] != self._kin[task]:
+            self._fail(task, f"kin {page.kin[row]}, expected {self._kin[task]}")
+        if page.refs[row] or page.kin[row] or page.state[row] in UNFINISHED:
+            return
+        if task not in self._s.dying:
+            self._fail(task, "nothing keeps it, and it is not on the way to be forgotten")
+
+    # -------------------------------------------------------------------- tables
+
+    def _check_pages(self) -> None:
+        for number, page in self._s.pages.items():
+            live = sum(map(bool, page.state))
+            if page.live != live or not live:
+                raise InvariantError(f"page {number} counts {page.live} live rows, it has {live}")
+            counts = (page.attempt, page.missing, page.unplaced, page.refs, page.kin)
+            others = (page.node, page.size, page.order, page.heir)
+            lengths = {len(page.state), len(page.flags), len(page.layer)}
+            lengths |= {len(page.indptr) - 1, len(page.offsets) - 1}
+            lengths |= {len(column) for column in (*counts, *others)}
+            if len(lengths) != 1 or page.indptr[-1] != len(page.indices):
+                raise InvariantError(f"the columns of page {number} have lengths {lengths}")
+
+    def _check_nodes(self) -> None:
+        for node in self._s.nodes.values():
+            counted = {f: n for (index, f), n in self._assigned.items() if index == node.index}
+            if node.assigned != counted:
+                raise InvariantError(
+                    f"node {node.info.name} counts {node.assigned} assigned tasks by callable, "
+                    f"the rows say {counted}"
+                )
+
+    def _check_layers(self) -> None:
+        for layer in self._s.layers.values():
+            rows = self._layers[layer.number]
+            if layer.arrived - layer.forgotten != rows or layer.forgotten >= layer.count:
+                raise InvariantError(
+                    f"layer {layer.name!r}: {layer.arrived} of {layer.count} tasks arrived, "
+                    f"{layer.forgotten} are forgotten, {rows} are here"
+                )
+            if layer.parent is None and (layer.watchers or layer.whole):
+                self._check_unfinished_of(layer)
+        if set(self._layers) - set(self._s.layers):
+            raise InvariantError("rows belong to layers that are forgotten")
+
+    def _check_unfinished_of(self, layer: LayerRecord) -> None:
+        s = self._s
+        unfinished = layer.count - layer.arrived if layer.whole else 0
+        failed = -1
+        for task in range(layer.first, layer.first + layer.arrived):
+            found = s.find(task)
+            if found is None:
+                continue
+            state = found[0].state[found[1]]
+            # A task that is an alias takes no part in what its layer takes.
+            if found[0].layer[found[1]] is layer or layer.watchers:
+                unfinished += state in UNFINISHED
+            if state in (State.FAILED, State.CANCELLED):
+                failed = task
+        if layer.unfinished != unfinished:
+            raise InvariantError(
+                f"layer {layer.name!r} has {unfinished} unfinished tasks and counts "
+                f"{layer.unfinished}"
+            )
+        if layer.watchers and (layer.failed < 0) != (failed < 0):
+            raise InvariantError(f"of layer {layer.name!r} {failed} failed, not {layer.failed}")
+
+    def _check_functions(self) -> None:
+        s = self._s
+        used = Counter(layer.function for layer in s.layers.values() if layer.function)
+        for digest, function in s.functions.items():
+            if function.layers != used[digest]:
+                raise InvariantError(
+                    f"callable {digest.hex()} counts {function.layers} layers of {used[digest]}"
+                )
+            if digest in s.spare_functions and function.layers:
+                raise InvariantError(f"callable {digest.hex()} is spare and used")
+            for index in function.nodes:
+                if digest not in s.nodes[index].functions:
+                    raise InvariantError(f"node {index} is said to have callable {digest.hex()}")
+        if set(used) - set(s.functions):
+            raise InvariantError("a layer uses a callable that is forgotten")
+
+    def _check_tables(self) -> None:
+        s = self._s
+        for key, task in s.keys.items():
+            found = s.find(task)
+            layer = found[0].layer[found[1]] if found is not None else None
+            if layer is None or layer.keys is None or layer.keys[task - layer.first] != key:
+                raise InvariantError(f"key {key!r} names task {task}, which is not it")
+        if s.inline_bytes != sum(map(len, s.inline.values())):
+            raise InvariantError(f"inline results count {s.inline_bytes} bytes, they have others")
+        for task in s.inline:
+            found = s.find(task)
+            if found is None or found[0].state[found[1]] != _FINISHED:
+                self._fail(task, "its bytes are kept")
+        for task in [*s.kills, *s.tries, *s.elsewhere]:
+            found = s.find(task)
+            if found is None or found[0].state[found[1]] not in UNFINISHED:
+                self._fail(task, "its attempts are still counted")
