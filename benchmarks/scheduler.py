@@ -76,12 +76,12 @@ class Drive:
 
     def say(self, peer: int, message: Any, frames: Any) -> None:
         began = time.process_time()
-        self.core.on_message(peer, message, frames, 0.0)
+        self.core.on_message(peer, message, frames, began)
         self.spent += time.process_time() - began
 
     def flush(self) -> list[Any]:
         began = time.process_time()
-        effects = list(self.core.flush(0.0))
+        effects = list(self.core.flush(began))
         self.spent += time.process_time() - began
         return effects
 

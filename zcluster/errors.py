@@ -7,7 +7,7 @@
     │   ├── InvalidAddress
     │   ├── InvalidGraph                  a cycle, a missing key, an unhashable key
     │   └── UnknownWorker                 a worker name or address nobody has
-    ├── NotSerializable (TypeError)       an object that cannot travel, with the path to its bad part
+    ├── NotSerializable (TypeError)       an object that cannot travel, and its bad part
     ├── ProtocolError                     the peer said something it may not say
     │   └── VersionMismatch
     ├── ClusterError                      the machinery failed, not the user's function

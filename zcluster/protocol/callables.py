@@ -48,8 +48,8 @@ class Packed(NamedTuple):
 _remembered: dict[int, tuple[Callable[[], Any], Packed]] = {}
 _MOST_REMEMBERED = 10_000
 
-# Functions of __main__ by id, with the parts their pickle was made of (which holds the code, so that
-# a new function under an old id is told apart by it).
+# Functions of __main__ by id, with the parts their pickle was made of (which holds the code, so
+# that a new function under an old id is told apart by it).
 _by_parts: dict[int, tuple[tuple[Any, ...], Packed]] = {}
 _names: dict[CodeType, tuple[str, ...]] = {}
 _ABSENT = object()
@@ -95,7 +95,7 @@ def pack_callable(function: Callable[..., Any]) -> Packed:
 
 
 def _constant_parts(function: FunctionType) -> tuple[Any, ...] | None:
-    """Return all that the pickle of a function of ``__main__`` depends on, if none of it can change.
+    """Return all that the pickle of a function of ``__main__`` depends on, if none can change.
 
     Names are taken from the code, those of attributes too: one that happens to be
     a global as well is looked at in vain, which costs nothing.

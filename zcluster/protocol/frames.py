@@ -68,7 +68,8 @@ class Decoder:
             return self._decoder.decode(control)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(
-                f"control frame is no message accepted here ({error}); expected one of {self._names}"
+                f"control frame is no message accepted here ({error}); "
+                f"expected one of {self._names}"
             ) from None
 
 

@@ -28,9 +28,19 @@ file; the protocol page of the documentation is made from them.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
+
+from zcluster.protocol.records import (
+    ErrorInfo,
+    Layer,
+    LayerPart,
+    Message,
+    NodeInfo,
+    NodeLayer,
+    Slot,
+    Span,
+    WorkerInfo,
+)
 
 __all__ = [
     "CLIENT_TO_SCHEDULER",
@@ -41,150 +51,64 @@ __all__ = [
     "SCHEDULER_TO_CLIENT",
     "SCHEDULER_TO_NODE",
     "WORKER_TO_NODE",
+    "Acknowledge",
+    "Answer",
+    "Ask",
+    "Assign",
+    "Cancel",
+    "Cancelled",
+    "Die",
+    "Discard",
+    "Done",
+    "Drop",
+    "Environment",
+    "ErrorInfo",
+    "Failed",
+    "Fetch",
+    "Finished",
+    "Free",
+    "Goodbye",
+    "Grant",
+    "Heartbeat",
+    "Hello",
+    "Layer",
+    "LayerPart",
+    "Lost",
+    "Map",
+    "Mapped",
+    "Message",
+    "Missing",
+    "More",
+    "NodeInfo",
+    "NodeLayer",
+    "Nodes",
+    "Put",
+    "Recall",
+    "Recalled",
+    "Refused",
+    "Release",
+    "Reserve",
+    "Resolved",
+    "Return",
+    "Run",
+    "Scattered",
+    "Skipped",
+    "Slice",
+    "Slot",
+    "Sources",
+    "Span",
+    "Stop",
+    "Stored",
+    "Submit",
+    "Unreachable",
+    "Welcome",
+    "WorkerHello",
+    "WorkerInfo",
+    "Workers",
 ]
 
 #: (major, minor). Peers with another major are refused.
 PROTOCOL = (1, 0)
-
-Span: TypeAlias = tuple[int, int, int]
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The base of all messages and of the records inside them."""
-
-
-# --------------------------------------------------------------------- records
-
-
-class WorkerInfo(Message, frozen=True):
-    """One worker process of a node."""
-
-    number: int
-    name: str
-    slots: int
-    memory_limit: int
-    pid: int
-
-
-class NodeInfo(Message, frozen=True):
-    """A node as others see it.
-
-    ``data`` is the address of its data port; ``door`` the path of the socket
-    that hands its store's descriptors to processes of the same host.
-    """
-
-    index: int
-    name: str
-    host: str
-    pid: int
-    data: str
-    door: str
-    store_limit: int
-    workers: list[WorkerInfo]
-
-
-class ErrorInfo(Message, frozen=True):
-    """Why a task has no result, as plain bounded fields.
-
-    ``kind`` is one of ``task`` (the function raised), ``killed`` (its worker
-    died), ``serialize`` (the result cannot travel), ``lost`` (data that nobody
-    can make again), ``store`` (the store is full), ``input`` (one of its inputs
-    failed; ``origin`` says which). ``exception`` is the span of the pickled
-    exception, an extra that may be absent or unreadable.
-    """
-
-    kind: str
-    type_name: str
-    message: str
-    traceback: str
-    origin: int
-    attempt: int
-    node: str
-    worker: str
-    exception: Span | None = None
-
-
-class Slot(Message, frozen=True):
-    """One argument position of a layer: what part of the input it takes.
-
-    ``kind``: 0 the whole input; 1 a part, its number in the selection table;
-    2 the part whose number is the task's own index in its layer; 3 a box of
-    ``ndim`` dimensions, ``3 * ndim`` integers in the selection table.
-    ``fraction`` is the share of the input's bytes that this is.
-    """
-
-    kind: int = 0
-    ndim: int = 0
-    fraction: float = 1.0
-
-
-class Layer(Message, frozen=True):
-    """A run of consecutive tasks that share one callable (client's view).
-
-    ``shape`` turns a position in the layer into a key: ``()`` means the key is
-    ``name``; otherwise ``(name, i, j, …)``. ``keys`` overrides that where users
-    gave names; ``shared`` enters the keys in the scheduler's table, where an
-    equal key is the same task. ``call`` is a form of `zcluster.protocol.calls`.
-    ``slots`` describes listed inputs by position (the last one repeats; empty
-    means whole inputs); ``whole`` lists layers of this submission of which every
-    task takes all, each as one list argument after the listed ones, each with
-    its own slot in ``whole_slots``.
-    """
-
-    name: str
-    shape: list[int]
-    first: int
-    count: int
-    call: int
-    function: bytes
-    keys: list[str] | None = None
-    shared: bool = False
-    slots: list[Slot] = []
-    whole: list[int] = []
-    whole_slots: list[Slot] = []
-    workers: list[str] = []
-    allow_other_workers: bool = False
-    retries: int = 0
-    priority: int = 0
-
-
-class LayerPart(Message, frozen=True):
-    """Consecutive tasks of a layer with their edges and constants.
-
-    ``first`` counts within the submission. ``arity`` inputs each, or -1 and
-    ``indptr`` (uint32, count + 1). ``indices`` (uint32) index the submission's
-    own tasks, and from the end of the slice on its imports. An input always comes
-    before the task that takes it. ``orders`` (int32) are ranks within the
-    submission, absent when they equal the numbers. ``offsets`` (uint32,
-    count + 1) cut ``constants``. ``selections`` (int64) are rows of the
-    selection table.
-    """
-
-    layer: int
-    first: int
-    count: int
-    arity: int
-    indptr: Span | None = None
-    indices: Span | None = None
-    orders: Span | None = None
-    offsets: Span | None = None
-    constants: Span | None = None
-    selections: Span | None = None
-
-
-class NodeLayer(Message, frozen=True):
-    """A layer as a node needs it. ``whole`` holds (first task, count)."""
-
-    layer: int
-    base: int
-    first: int
-    call: int
-    function: bytes
-    slots: list[Slot]
-    whole: list[tuple[int, int]]
-    whole_slots: list[Slot]
-    name: str
-
 
 # ---------------------------------------------------------------- any → server
 
@@ -222,7 +146,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
     scheduler: str
     package: str
     settings: dict[str, float]
-    nodes: list[NodeInfo] = []
+    nodes: list[NodeInfo] = msgspec.field(default_factory=list)
 
 
 class Refused(Message, frozen=True, tag="refused"):
@@ -304,7 +228,7 @@ class Ask(Message, frozen=True, tag="ask"):
 
     request: int
     question: str
-    tasks: list[int] = []
+    tasks: list[int] = msgspec.field(default_factory=list)
     text: str = ""
 
 
@@ -390,8 +314,8 @@ class Free(Message, frozen=True, tag="free"):
     """Results nobody needs any more; and layers, and callables, to forget."""
 
     tasks: list[int]
-    layers: list[int] = []
-    functions: list[bytes] = []
+    layers: list[int] = msgspec.field(default_factory=list)
+    functions: list[bytes] = msgspec.field(default_factory=list)
 
 
 class Drop(Message, frozen=True, tag="drop"):
@@ -443,7 +367,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
 
     lag: float
     store_used: int = 0
-    memory: list[int] = []
+    memory: list[int] = msgspec.field(default_factory=list)
 
 
 class Workers(Message, frozen=True, tag="workers"):
@@ -497,7 +421,7 @@ class Run(Message, frozen=True, tag="run"):
     inline: list[tuple[int, int]]
     uses: list[int]
     report: list[int]
-    cuts: list[tuple[int, int, list[int]]] = []
+    cuts: list[tuple[int, int, list[int]]] = msgspec.field(default_factory=list)
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -549,7 +473,7 @@ class Discard(Message, frozen=True, tag="discard"):
     """Values held in the worker's heap, and callables, to forget."""
 
     tasks: list[int]
-    functions: list[bytes] = []
+    functions: list[bytes] = msgspec.field(default_factory=list)
 
 
 class Sources(Message, frozen=True, tag="sources"):
@@ -579,7 +503,7 @@ class Fetch(Message, frozen=True, tag="fetch"):
     request: int
     task: int
     kind: int = 0
-    selection: list[int] = []
+    selection: list[int] = msgspec.field(default_factory=list)
 
 
 class Slice(Message, frozen=True, tag="slice"):

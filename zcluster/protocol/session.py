@@ -3,7 +3,8 @@
 ZeroMQ drops the messages queued on a connection when the connection is replaced
 and tells nobody. So both ends of a conversation number what they say, keep it
 until the other end has acknowledged it, and say it again after a reconnect. The
-head frame of every message carries two numbers:
+first frame of every message begins with a head of two numbers, and its control
+frame follows in the same frame of ZeroMQ (each frame costs both ends 3 µs):
 
 ``sequence``
     counts this end's messages from one; zero marks messages outside the session
@@ -40,25 +41,27 @@ class _Kept(NamedTuple):
     frames: list[Buffer]
 
 
-def read_head(head: Buffer) -> tuple[int, int]:
-    """Return (sequence, acknowledged) of a head frame.
+def read_head(frame: Buffer) -> tuple[int, int, memoryview]:
+    """Return (sequence, acknowledged, control frame) of a message's first frame.
 
     Raises
     ------
     ProtocolError
-        If the frame is not a head.
+        If the frame is too short to be one.
     """
-    if len(head) != _HEAD.size:
-        raise ProtocolError(f"head frame of {len(head)} bytes, expected {_HEAD.size}")
-    sequence, acknowledged = _HEAD.unpack(head)
-    return sequence, acknowledged
+    if len(frame) <= _HEAD.size:
+        raise ProtocolError(
+            f"first frame of {len(frame)} bytes, expected a head of {_HEAD.size} and more"
+        )
+    sequence, acknowledged = _HEAD.unpack_from(frame)
+    return sequence, acknowledged, memoryview(frame)[_HEAD.size :]
 
 
 def unsequenced(
     control: Buffer, frames: Sequence[Buffer] = (), acknowledged: int = 0
 ) -> list[Buffer]:
     """Return the frames of a message outside any session."""
-    return [_HEAD.pack(0, acknowledged), control, *frames]
+    return [_HEAD.pack(0, acknowledged) + control, *frames]
 
 
 class Session:
@@ -87,7 +90,7 @@ class Session:
     def say(self, control: bytes, frames: Sequence[Buffer] = ()) -> list[Buffer]:
         """Number a message, keep it, and return its frames."""
         self.said += 1
-        wire: list[Buffer] = [_HEAD.pack(self.said, self.heard), control, *frames]
+        wire: list[Buffer] = [_HEAD.pack(self.said, self.heard) + control, *frames]
         size = 16 + len(control)
         for frame in frames:
             size += len(frame)
@@ -146,7 +149,7 @@ class Session:
         """Return the frames of an unnumbered message that acknowledges."""
         self._unacked_messages = 0
         self._unacked_bytes = 0
-        return [_HEAD.pack(0, self.heard), control]
+        return [_HEAD.pack(0, self.heard) + control]
 
     def unheard(self, seen: int) -> list[list[Buffer]]:
         """Return what must be said again to a peer that has heard up to ``seen``.
@@ -165,6 +168,7 @@ class Session:
             raise ProtocolError(f"the peer has heard up to {seen} of {self.said}, none are kept")
         again: list[list[Buffer]] = []
         for kept in self._kept:
-            kept.frames[0] = _HEAD.pack(kept.sequence, self.heard)
+            control = kept.frames[0][_HEAD.size :]
+            kept.frames[0] = _HEAD.pack(kept.sequence, self.heard) + control
             again.append(kept.frames)
         return again

@@ -35,7 +35,17 @@ _BURST = 32
 class _Fetch:
     """One input on its way."""
 
-    __slots__ = ("heap", "is_whole", "node", "nodes", "order", "place", "received", "seen", "target")
+    __slots__ = (
+        "heap",
+        "is_whole",
+        "node",
+        "nodes",
+        "order",
+        "place",
+        "received",
+        "seen",
+        "target",
+    )
 
     def __init__(self, order: FetchOrder) -> None:
         self.order = order

@@ -240,11 +240,11 @@ class Hub:
                     self._on_gone(peer.number, str(error))
 
     def _hear(self, peer: _Peer, frames: list[bytes]) -> None:
-        if len(frames) < 3:
-            raise ProtocolError(f"message of {len(frames) - 1} frames, expected at least 2")
-        sequence, acknowledged = read_head(frames[1])
-        message = peer.decoder.decode(frames[2])
-        payload = frames[3:]
+        if len(frames) < 2:
+            raise ProtocolError("a message without frames")
+        sequence, acknowledged, control = read_head(frames[1])
+        message = peer.decoder.decode(control)
+        payload = frames[2:]
         check_frames(payload)
         size = 0
         for frame in frames:
@@ -262,11 +262,12 @@ class Hub:
 
     def _meet(self, frames: list[bytes]) -> None:
         """Hear a stranger out: a hello is answered, anything else refused."""
-        if len(frames) != 3:
+        if len(frames) != 2:
             raise ProtocolError(f"a stranger's message of {len(frames)} frames")
-        if read_head(frames[1])[0] != 0:
+        sequence, _, control = read_head(frames[1])
+        if sequence != 0:
             raise ProtocolError("a stranger's message with a sequence number")
-        hello: Hello = self._hello_decoder.decode(frames[2])
+        hello: Hello = self._hello_decoder.decode(control)
         answer = self._answer(frames[0], hello)
         if isinstance(answer, Refused):
             self.refused += 1

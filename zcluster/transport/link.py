@@ -255,10 +255,8 @@ class Link:
             self._transmit(self._session.bare(_ACK))
 
     def _hear(self, frames: list[bytes]) -> None:
-        if len(frames) < 2:
-            raise ProtocolError(f"message of {len(frames)} frames, expected at least 2")
-        sequence, acknowledged = read_head(frames[0])
-        control, payload = frames[1], frames[2:]
+        sequence, acknowledged, control = read_head(frames[0])
+        payload = frames[1:]
         message = self._decoder.decode(control)
         check_frames(payload)
         if isinstance(message, Welcome):

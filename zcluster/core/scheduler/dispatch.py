@@ -107,9 +107,11 @@ def _give_next(
     most = max(1, min(_RUN, share, int(node.room / cost)))
     _, task, count = s.queues.take(most)
     for current in range(task, task + count):
-        found = s.find(current)
-        if found is not None and found[0].state[found[1]] == _READY:
-            _assign(s, node, batch, current, *found, -1)
+        run_page = s.pages.get(current >> PAGE_BITS)
+        row = current - run_page.start if run_page is not None else -1
+        # Below zero: forgotten, and its page is another that begins later.
+        if run_page is not None and row >= 0 and run_page.state[row] == _READY:
+            _assign(s, node, batch, current, run_page, row, -1)
     s.queues.next_turn()
     return True
 

@@ -84,8 +84,9 @@ def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int)
     """Mark a task assigned, and queue consumers that may now be sent ahead."""
     page.state[row] = _ASSIGNED
     page.node[row] = node
-    page.attempt[row] += 1
-    if page.attempt[row] > 1:
+    attempt = page.attempt[row] + 1
+    page.attempt[row] = attempt
+    if attempt > 1:
         _keep_at(s, task, node)
     heir = page.heir[row]
     if heir < 0:

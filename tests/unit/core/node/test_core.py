@@ -409,9 +409,7 @@ def test_a_part_is_cut_where_the_whole_is(bench: Any) -> None:
 def test_the_part_may_be_the_tasks_own_number(bench: Any) -> None:
     b = bench()
     b.assign({12: [], 13: []}, slots=[], first=10, layer=1)
-    b.assign(
-        {22: []}, first=20, layer=2, whole=[(12, 2)], whole_slots=[Slot(2)], places=[]
-    )
+    b.assign({22: []}, first=20, layer=2, whole=[(12, 2)], whole_slots=[Slot(2)], places=[])
     assert sorted(b.core.parts.values()) == [(12, 1, [2]), (13, 1, [2])]
 
 

@@ -227,10 +227,7 @@ class History:
             window=chance.choice((1e-4, 0.04)),
         )
         # Each history has its own mix: most have few kinds of trouble.
-        self.rates = {
-            name: chance.choice((0, 0, 0, 0.5, 2))
-            for name in _FAULTS
-        }
+        self.rates = {name: chance.choice((0, 0, 0, 0.5, 2)) for name in _FAULTS}
         self.rates["submit"] = 2
         self.rates["settle"] = 2
         self.failing = chance.choice((0, 0, 0.1))

@@ -62,9 +62,7 @@ def test_a_slice_runs_before_the_next_is_here_and_is_held_until_the_last(
     assert set(d.words(range(first, first + 40))) == {"released"}
 
 
-def test_a_client_that_leaves_within_a_submission_leaves_nothing(
-    desk: Any, graph_of: Any
-) -> None:
+def test_a_client_that_leaves_within_a_submission_leaves_nothing(desk: Any, graph_of: Any) -> None:
     d = desk()
     client = d.client()
     graph = graph_of(("s", [()] * 40), ("t", [[]] * 40))

@@ -270,9 +270,7 @@ def test_what_nobody_needed_can_be_needed_again(desk: Any, graph_of: Any) -> Non
     assert d.words([first, first + 1, first + 3]) == ["ready", "waiting", "waiting"]
 
 
-def test_the_first_result_counts_and_the_other_attempt_is_dropped(
-    desk: Any, graph_of: Any
-) -> None:
+def test_the_first_result_counts_and_the_other_attempt_is_dropped(desk: Any, graph_of: Any) -> None:
     d = desk()
     client, node, first = start(d, graph_of([()]), slots=1)
     d.core.on_away(node.peer, d.now)
@@ -303,9 +301,7 @@ def test_what_ran_ahead_elsewhere_goes_back_when_its_input_comes_from_here(
     assert d.take(Drop, "other") == [Drop([first, first + 1])]
 
 
-def test_a_passing_result_of_an_earlier_attempt_is_worth_nothing(
-    desk: Any, graph_of: Any
-) -> None:
+def test_a_passing_result_of_an_earlier_attempt_is_worth_nothing(desk: Any, graph_of: Any) -> None:
     d = desk()
     graph = graph_of([(), (0,)])
     graph.outputs = [(1, 1)]
