@@ -74,7 +74,10 @@ class Decoder:
 
 
 def check_frames(frames: Frames) -> None:
-    """Raise `ProtocolError` if a message has too many or too large payload frames."""
+    """Raise `ProtocolError` if a message has too many payload frames.
+
+    How large each may be is the sockets' business (`FRAME_LIMIT`).
+    """
     if len(frames) > FRAMES_LIMIT:
         raise ProtocolError(f"{len(frames)} payload frames, expected at most {FRAMES_LIMIT}")
 

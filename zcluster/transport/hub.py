@@ -296,7 +296,10 @@ class Hub:
         peer.route = route
         self._next += 1
         self._peers[peer.number] = self._routes[route] = self._tokens[peer.token] = peer
-        answer = self._on_hello(peer.number, hello)
+        try:
+            answer = self._on_hello(peer.number, hello)
+        except ProtocolError as error:
+            answer = Refused(str(error))
         if isinstance(answer, Refused):
             self.forget(peer.number)
             return answer

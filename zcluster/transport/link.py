@@ -208,10 +208,12 @@ class Link:
             elif event == zmq.EVENT_CONNECT_RETRIED:
                 self._reachable = False
             elif event == zmq.EVENT_DISCONNECTED:
-                # What came before the end is still there: a goodbye, and why.
-                self._receive()
-                if current is self._monitor:
-                    self._reopen()
+                # What came before the end is still there: at its end a goodbye, and why.
+                while self._socket is not None and has_input(self._socket):
+                    self._receive()
+                    if current is not self._monitor:
+                        return
+                self._reopen()
 
     def _tick(self) -> None:
         if self._over:

@@ -641,6 +641,8 @@ class World:
                 if node.peer == peer:
                     self.post("scheduler>node", node, message, frames)
         for peer, _ in self.core.take_fenced():
+            for client in self.clients:
+                client.is_gone = client.is_gone or client.peer == peer
             for node in [node for node in self.nodes if node.peer == peer]:
                 self._forget(node)
         if self.is_checking:
@@ -729,6 +731,19 @@ class World:
                     return
         raise AssertionError(f"it does not come to rest: {self.core.state.states()}")
 
+    def sweep(self) -> None:
+        """Forget data that clients put into nodes and did not come to tell the scheduler of.
+
+        Nobody else knows of it: it stays until its node ends.
+        """
+        gone = {client.index for client in self.clients if client.is_gone}
+        for node in self.nodes:
+            for task in [t for t in node.core.results if t >> 40 in gone]:
+                if self.specs[task].data is not None and self.state.find(task) is None:
+                    result = node.core.results.pop(task)
+                    if result.place is not None:
+                        node.store.free(result.place)
+
     # --------------------------------------------------------------------- faults
 
     def kill_worker(self, node: FakeNode, worker: FakeWorker, chance: bool = False) -> None:
@@ -761,9 +776,7 @@ class World:
     def lose_client(self, client: FakeClient) -> None:
         """A client is gone; half of the time with what it said and nobody has heard yet."""
         spoken = self.links.get(("client>scheduler", id(client)), deque())
-        # What it put into a node and did not come to tell of stays there until the node ends.
-        has_put = any(isinstance(message, Scattered) for _, message, _ in spoken)
-        while spoken and (has_put or self.random.random() < 0.9):
+        while spoken and self.random.random() < 0.9:
             self.deliver("client>scheduler", id(client))
         client.is_gone = True
         for key in [key for key in self.links if key[1] == id(client)]:

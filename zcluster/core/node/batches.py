@@ -47,6 +47,8 @@ def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
     if not worker.is_ready:
         return False
     busy = len(worker.batches)
+    if core.suspects and any(task in core.suspects for b in worker.batches for task in b.tasks):
+        return False
     if busy < worker.slots:
         return True
     if busy >= 2 * worker.slots:
@@ -97,7 +99,7 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     while left > 0 and len(chosen) < settings.batch:
         if following and (not ready or taken >= share or following[0][0] < ready[0][0]):
             assignment = heapq.heappop(following)[2]
-            if assignment.task in worker.ghosts:
+            if assignment.task in worker.ghosts or assignment.task in core.suspects:
                 continue
         elif ready and taken < share:
             entry = heapq.heappop(ready)
@@ -112,6 +114,12 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
             ):
                 kept.append(entry)
                 continue
+            if core.suspects and assignment.task in core.suspects:
+                if worker.batches or chosen:
+                    # It runs alone: nothing more goes there until it can.
+                    kept.append(entry)
+                    break
+                left = 0.0
             taken += 1
         else:
             break

@@ -73,6 +73,8 @@ __all__ = ["NodeCore"]
 
 _WAITING, _READY, _SENT, _ABSENT = State.WAITING, State.READY, State.SENT, State.ABSENT
 _WHOLE = Slot()
+#: Tasks that are remembered to run alone.
+_SUSPECTS = 256
 
 
 class NodeCore:
@@ -120,6 +122,8 @@ class NodeCore:
         #: Room given to workers for results they have not reported: by (worker, task).
         #: A task has more than one range where a dropped attempt still runs.
         self.grants: dict[tuple[int, int], list[Range]] = {}
+        #: Tasks of which some took a worker down, that ran several: each runs alone next time.
+        self.suspects: dict[int, None] = {}
         #: Results whose places are kept, for layers that take all of a layer.
         self.pinned: dict[int, int] = {}
         self.reports = Reports()
@@ -628,6 +632,8 @@ class NodeCore:
                 self._held(worker, assignment, length)
             if self.recalling:
                 self.recalling.discard(task)
+            if self.suspects:
+                self.suspects.pop(task, None)
             if assignment.heirs is not None:
                 for heir in assignment.heirs:
                     self._input_here(heir)
@@ -854,6 +860,9 @@ class NodeCore:
         for key in [key for key in self.grants if key[0] == worker.number]:
             for granted in self.grants.pop(key):
                 self.memory.free(granted)
+        blamed = [assignment.task for assignment in sent if assignment.task in running]
+        if len(blamed) > 1:
+            self._suspect(blamed)
         for assignment in sent:
             if assignment.task in running:
                 self._fail(assignment, self._killed(worker, end, assignment), b"", worker.name)
@@ -868,6 +877,12 @@ class NodeCore:
             self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])
         self._tell_workers()
         self.effects.to_start.append(worker.number)
+
+    def _suspect(self, tasks: list[int]) -> None:
+        """Remember tasks until they come again; those that went elsewhere not for ever."""
+        self.suspects.update(dict.fromkeys(tasks))
+        while len(self.suspects) > _SUSPECTS:
+            del self.suspects[next(iter(self.suspects))]
 
     def _killed(self, worker: WorkerRecord, end: WorkerEnd, assignment: Assignment) -> ErrorInfo:
         memory = f"{end.peak_memory / 2**20:.0f} MiB" if end.peak_memory else "unknown"

@@ -112,3 +112,27 @@ def test_what_follows_from_what_stays_is_not_asked_back(bench: Any) -> None:
     b.now += 1.0
     b.core.on_time(b.now)
     assert b.sent(Recall) == []
+
+
+def test_tasks_that_ran_together_when_their_worker_died_run_alone_next(bench: Any) -> None:
+    """One of them did it: run apart, only that one is blamed again."""
+    b = bench(slots=2)
+    b.assign({1: [], 2: []})
+    assert batches(b) == [[1], [2]]
+    b.end(running=[1, 2])
+    b.core.on_worker_ready(0, 2, 2, b.now)
+    b.assign({1: [], 2: [], 3: []}, attempt=2)
+    assert batches(b) == [[1]]
+    b.done([1])
+    assert batches(b) == [[2]]
+    b.done([2])
+    assert batches(b) == [[3]]
+    assert b.core.suspects == {}
+
+
+def test_a_task_that_ran_alone_when_its_worker_died_is_no_suspect(bench: Any) -> None:
+    b = bench(slots=2)
+    b.assign({1: []})
+    b.flush()
+    b.end(running=[1])
+    assert b.core.suspects == {}

@@ -266,6 +266,7 @@ class History:
             client.release(list(client.wanted))
         w.run()
         check_empty(w.core.state)
+        w.sweep()
         for node in w.nodes:
             check_node_empty(node.core)
 
