@@ -34,7 +34,7 @@ class Rig:
         gate = Gate()
         got: list[tuple[memoryview | None, str]] = []
 
-        def done(view: memoryview | None, reason: str) -> None:
+        def done(view: memoryview | None, reason: str, is_final: bool) -> None:
             got.append((view, reason))
             gate.open()
 

@@ -93,6 +93,7 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     chosen: list[Assignment] = []
     following: list[tuple[int, int, Assignment]] = []
     kept: list[tuple[int, int, Assignment]] = []
+    stranded: list[Assignment] = []
     batch = core.next_batch
     number = worker.number
     taken = 0
@@ -112,7 +113,10 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
                 or assignment.task in worker.ghosts
                 or not _holds_for(core, assignment, number)
             ):
-                kept.append(entry)
+                if _is_stranded(core, assignment):
+                    stranded.append(assignment)
+                else:
+                    kept.append(entry)
                 continue
             if core.suspects and assignment.task in core.suspects:
                 if worker.batches or chosen:
@@ -137,6 +141,8 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
             _follow(assignment.heirs, batch, number, following)
     for entry in kept:
         heapq.heappush(ready, entry)
+    for assignment in stranded:
+        core.fail_input(assignment, "it lives in a worker where this task may not run")
     return chosen
 
 
@@ -159,6 +165,16 @@ def _follow(
             and (heir.worker < 0 or heir.worker == worker)
         ):
             heapq.heappush(following, (heir.rank, heir.task, heir))
+
+
+def _is_stranded(core: NodeCore, assignment: Assignment) -> bool:
+    """Whether inputs that cannot be pickled are held in workers other than the task's own."""
+    places = {assignment.worker} if assignment.worker >= 0 else set()
+    for source in assignment.inputs:
+        result = core.results.get(source)
+        if result is not None and result.worker >= 0:
+            places.add(result.worker)
+    return len(places) > 1
 
 
 def _holds_for(core: NodeCore, assignment: Assignment, worker: int) -> bool:
@@ -187,6 +203,7 @@ class _Message:
         self._ranges: list[tuple[int, int, int, int]] = []
         self._inline: list[tuple[int, int]] = []
         self._blobs: list[bytes] = []
+        self._cuts: list[tuple[int, int, list[int]]] = []
         self._known: set[int] = set()
         self._uses: dict[int, int] = {}
 
@@ -242,6 +259,7 @@ class _Message:
             self._inline,
             uses,
             report,
+            self._cuts,
         )
         self._core.send_run(self._worker.number, message, list(frames))
 
@@ -264,6 +282,9 @@ class _Message:
         self._known.add(source)
         core = self._core
         result = core.results[source]
+        if result.uncut:
+            _, kind, selection = core.parts[source]
+            self._cuts.append((source, kind, selection))
         if result.blob is not None:
             self._inline.append((source, len(result.blob)))
             self._blobs.append(result.blob)
@@ -273,7 +294,10 @@ class _Message:
             self._ranges.append((source, place.slab, place.offset, place.length))
 
     def _fates(self) -> tuple[list[int], list[int]]:
-        """For each task: its uses in the batch, and whether it must be reported."""
+        """For each task: its uses in the batch, and whether it must be reported.
+
+        A result that cannot be pickled may stay in the worker (2), for tasks there.
+        """
         uses: list[int] = []
         report: list[int] = []
         mine = self._uses
@@ -282,7 +306,7 @@ class _Message:
             task = assignment.task
             here = mine.get(task, 0)
             uses.append(here)
-            report.append(0 if assignment.passing and all_uses.get(task, 0) == here else 1)
+            report.append(0 if assignment.passing and all_uses.get(task, 0) == here else 2)
         return uses, report
 
 

@@ -345,14 +345,21 @@ class NodeCore:
 
     def _cut_if_here(self, number: int, task: int, kind: int, selection: list[int]) -> None:
         result = self.results.get(task)
-        if result is not None:
-            cut = self.memory.cut(result, kind, selection)
-            if cut is None:
-                # It keeps its use of the whole result, whose bytes it shows.
-                cut = Result(result.size, result.blob, result.place, result.worker, True, True)
+        if result is None:
+            return
+        if result.worker >= 0:
+            reason = "a part is asked of a result that cannot be pickled"
+            for assignment in list(self.awaited.get(number, ())):
+                self.fail_input(assignment, reason)
+            return
+        cut = self.memory.cut(result, kind, selection)
+        if cut is not None:
             self.arrived(number, cut)
-            if not cut.borrowed:
-                self._unuse(task)
+            self._unuse(task)
+            return
+        # It keeps its use of the whole result, whose bytes it shows.
+        whole = Result(result.size, result.blob, result.place, lent=True, borrowed=True, uncut=True)
+        self.arrived(number, whole)
 
     # ------------------------------------------------------------------------ results
 
@@ -396,16 +403,30 @@ class NodeCore:
             self._let_go(task, old)
         self.arrived(task, result)
 
-    def on_unfetched(self, number: int, node: int, now: float) -> None:
-        """An input could not be had from a node; the tasks that wait go back."""
+    def on_unfetched(self, number: int, node: int, reason: str, now: float) -> None:
+        """An input could not be had from a node.
+
+        The tasks that wait go back; with a reason, which is final, they fail.
+        """
         self.now = now
         waiting = list(self.awaited.get(number, ()))
         task = self.parts[number][0] if number in self.parts else number
         if task < 0 or number in self.results:
             return  # nobody waits for it any more
         self.places.pop(task, None)
+        if reason:
+            for assignment in waiting:
+                self.fail_input(assignment, reason)
+            return
         self.effects.to_scheduler.append((Unreachable([task], node), ()))
         self._return(waiting)
+
+    def fail_input(self, assignment: Assignment, reason: str) -> None:
+        """Fail a task because an input can never reach a worker where it could run."""
+        message = f"an input of {assignment.layer.name!r} cannot be brought to it: {reason}"
+        kind = "zcluster.errors.ResultNotSerializable"
+        error = ErrorInfo("serialize", kind, message, "", 0, 0, "", "")
+        self._fail(assignment, error, b"", "")
 
     def _unuse(self, number: int) -> None:
         """One task less will use a result."""

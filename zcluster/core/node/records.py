@@ -112,9 +112,10 @@ class Result:
     ``size`` is that of the blob. ``lent`` marks what other nodes or the
     scheduler keep too (fetched, cut): it goes with its last use here. ``borrowed``
     marks a part that could not be cut: its bytes are those of the whole result.
+    ``uncut`` marks what stands for a part and is the whole: the worker cuts it.
     """
 
-    __slots__ = ("blob", "borrowed", "lent", "place", "size", "worker")
+    __slots__ = ("blob", "borrowed", "lent", "place", "size", "uncut", "worker")
 
     def __init__(
         self,
@@ -124,7 +125,9 @@ class Result:
         worker: int = -1,
         lent: bool = False,
         borrowed: bool = False,
+        uncut: bool = False,
     ) -> None:
+        self.uncut = uncut
         self.borrowed = borrowed
         self.size = size
         self.blob = blob

@@ -155,6 +155,7 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
     s.next_layer += 1
     s.layers[record.number] = record
     submission.layers.append(record)
+    submission.described.append(layer)
     if record.function:
         s.use_function(record.function)
     if record.whole:
@@ -218,7 +219,13 @@ class _PartReader:
             )
         if layer.arrived + part.count > layer.count:
             raise ProtocolError(f"layer {layer.name!r} has more tasks than its {layer.count}")
-        columns = read_part(part, self._frames, end=self._end, imports=len(submission.imports))
+        columns = read_part(
+            part,
+            self._frames,
+            end=self._end,
+            imports=len(submission.imports),
+            layer=submission.described[part.layer],
+        )
         if not layer.arrived:
             for source in layer.whole:
                 _watch(self._s, source, layer)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from zcluster.protocol.messages import ErrorInfo, Message, NodeInfo, Slot
+from zcluster.protocol.messages import ErrorInfo, Layer, Message, NodeInfo, Slot
 from zcluster.types import Buffer, Frames
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "SchedulerSettings",
     "Submission",
 ]
+
+#: Tasks a journal may name, for each of its entries.
+_NAMED = 10
 
 #: (peer, message, payload frames): say this to that peer.
 Effect = tuple[int, Message, Frames]
@@ -132,6 +136,8 @@ class Submission:
     imports: list[int]
     outputs: list[tuple[int, int]]
     layers: list[LayerRecord]
+    #: The layers as the client described them, to check their parts against.
+    described: list[Layer] = field(default_factory=list)
     arrived: int = 0
     #: Rows held by one reference each until the last slice is here.
     held: int = 0
@@ -197,16 +203,29 @@ class Failure:
 
 
 class Journal:
-    """The last things that happened, by batch; a task's story is read from it."""
+    """The last things that happened, by batch; a task's story is read from it.
 
-    __slots__ = ("_entries",)
+    Bounded in entries, and in the tasks they name: those are kept as ranges or as
+    arrays of eight bytes each, never as lists of integers.
+    """
+
+    __slots__ = ("_entries", "_length", "_named")
 
     def __init__(self, length: int) -> None:
-        self._entries: deque[tuple[float, str, str, Iterable[int]]] = deque(maxlen=length)
+        self._entries: deque[tuple[float, str, str, Sequence[int]]] = deque()
+        self._length = length
+        self._named = 0
 
-    def note(self, now: float, word: str, where: str, tasks: Iterable[int]) -> None:
-        """Note that something happened to some tasks (a list or range, kept as is)."""
+    def note(self, now: float, word: str, where: str, tasks: Sequence[int]) -> None:
+        """Note that something happened to some tasks."""
+        if not isinstance(tasks, range):
+            tasks = array("q", tasks)
+            self._named += len(tasks)
         self._entries.append((now, word, where, tasks))
+        while len(self._entries) > self._length or self._named > _NAMED * self._length:
+            gone = self._entries.popleft()[3]
+            if not isinstance(gone, range):
+                self._named -= len(gone)
 
     def story(self, task: int) -> list[tuple[float, str, str]]:
         """Return (time, what, where) of all that is remembered of a task."""

@@ -40,7 +40,7 @@ def test_a_task_runs_and_its_result_is_reported_and_kept(bench: Any) -> None:
     b = bench()
     b.assign({1: []})
     (run,) = b.sent(Run)
-    assert (run.tasks, run.report, run.uses) == ([1], [1], [0])
+    assert (run.tasks, run.report, run.uses) == ([1], [2], [0])
     b.done([1])
     (finished,) = b.said(Finished)
     assert (finished.tasks, finished.attempts, finished.lengths) == ([1], [1], [4])
@@ -76,7 +76,7 @@ def test_one_fetch_serves_all_who_wait(bench: Any) -> None:
 def test_tasks_go_back_when_an_input_cannot_be_had(bench: Any) -> None:
     b = bench()
     b.assign({2: [1], 3: [1]}, places=[(1, 50, [3])])
-    b.core.on_unfetched(1, 3, b.now)
+    b.core.on_unfetched(1, 3, "", b.now)
     assert b.said(Unreachable) == [Unreachable([1], 3)]
     assert b.said(Recalled) == [Recalled([2, 3], [1, 1])]
     assert b.core.tasks == {}
@@ -91,8 +91,8 @@ def test_an_answer_to_a_fetch_nobody_waits_for_is_let_go(bench: Any) -> None:
     place = b.store.allocate(100)
     b.core.on_fetched(1, Result(100, place=place), b.now)
     assert b.store.used == 0
-    b.core.on_unfetched(1, 3, b.now)
-    b.core.on_unfetched(-9, 3, b.now)
+    b.core.on_unfetched(1, 3, "", b.now)
+    b.core.on_unfetched(-9, 3, "", b.now)
     assert b.said(Recalled) == []
 
 
@@ -141,7 +141,7 @@ def test_a_fetched_result_becomes_this_nodes_own_when_it_is_asked_to_make_it(ben
 def test_a_passing_result_goes_with_its_last_use(bench: Any) -> None:
     b = bench(batch=1)
     b.assign({1: [], 2: [1]}, passing=[1])
-    assert b.sent(Run)[0].report == [1]
+    assert b.sent(Run)[0].report == [2]
     b.done([1])
     assert b.said(Finished)[0].lengths == [-2]
     assert 1 in b.core.results
@@ -219,7 +219,7 @@ def test_the_blame_is_told_before_what_was_lost_with_the_worker(bench: Any) -> N
     b.flush()
     b.done([9], spent=1)
     b.assign({1: [], 2: [1]}, passing=[1])
-    assert b.sent(Run)[1].report == [0, 1]
+    assert b.sent(Run)[1].report == [0, 2]
     b.effects.to_scheduler.clear()
     b.done([1], length=-2)
     b.end(running=[2])
