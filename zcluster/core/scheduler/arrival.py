@@ -14,24 +14,18 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
+from zcluster.core.scheduler.assigning import enqueue, queue_ahead
+from zcluster.core.scheduler.failing import inherit_trouble
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED, Page
 from zcluster.core.scheduler.queues import base_rank
+from zcluster.core.scheduler.recomputing import need, relink
 from zcluster.core.scheduler.records import (
     ClientRecord,
     FunctionRecord,
     LayerRecord,
     Submission,
 )
-from zcluster.core.scheduler.results import (
-    drop_ref,
-    enqueue,
-    forget_layer,
-    inherit_trouble,
-    need,
-    queue_ahead,
-    relink,
-    shorten_layer,
-)
+from zcluster.core.scheduler.releasing import drop_ref, forget_layer, shorten_layer
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import UNFINISHED, State
 from zcluster.errors import ProtocolError

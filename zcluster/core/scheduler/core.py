@@ -12,10 +12,11 @@ events leaves as a few large messages. The drivers are the server behind the
 ROUTER, the runner in the calling thread, and the tests.
 
 Where things are: the columns in `pages`; states and arrows in `states`; arriving
-graphs in `arrival`; reported results, failures and recomputing in `results`;
-members that come and go in `membership`; which node runs what in `placement`,
-and when in `dispatch`; what people ask in `questions`; what must hold in
-`invariants`.
+graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`;
+what is asked back in `recall`; tasks given and taken back in `assigning`; what
+nodes report in `results`; tasks that end without a result in `failing`; letting go
+in `releasing`; making again in `recomputing`; members that come and go in
+`membership`; what people ask in `questions`; what must hold in `invariants`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from zcluster.core.scheduler import arrival, membership, questions, results
+from zcluster.core.scheduler import (
+    arrival,
+    assigning,
+    failing,
+    membership,
+    questions,
+    recomputing,
+    releasing,
+    results,
+)
 from zcluster.core.scheduler.dispatch import dispatch
 from zcluster.core.scheduler.pages import DATA, DELIVERED
 from zcluster.core.scheduler.records import (
@@ -143,13 +153,13 @@ class SchedulerCore:
             self._told_nodes.pop(member.index, None)
         elif isinstance(member, NodeRecord):
             membership.remove_node(s, member, reason or "it said goodbye")
-        results.settle_unneeded(s)
+        failing.settle_unneeded(s)
 
     def on_time(self, now: float) -> float | None:
         """Time passed; return when to be told again, if anything is due then."""
         self.state.now = now
         soonest = membership.overdue(self.state)
-        results.settle_unneeded(self.state)
+        failing.settle_unneeded(self.state)
         return soonest
 
     # ---------------------------------------------------------------------- messages
@@ -172,7 +182,7 @@ class SchedulerCore:
             self._from_node(member, message, frames)
         elif isinstance(member, ClientRecord) and s.clients.get(member.index) is member:
             self._from_client(member, message, frames)
-        results.settle_unneeded(s)
+        failing.settle_unneeded(s)
 
     def _from_node(self, node: NodeRecord, message: Message, frames: Frames) -> None:
         s = self.state
@@ -181,7 +191,7 @@ class SchedulerCore:
                 raise ProtocolError("a finished message promises more bytes than it brings")
             results.finish_reported(s, node, message, frames[0] if frames else b"")
         elif isinstance(message, Failed):
-            results.on_failed(s, node, message, bytes(frames[0]) if frames else b"")
+            failing.on_failed(s, node, message, bytes(frames[0]) if frames else b"")
         elif isinstance(message, Recalled):
             for task, attempt in zip(message.tasks, message.attempts, strict=True):
                 self._recalled(node, task, attempt)
@@ -209,7 +219,7 @@ class SchedulerCore:
             and page.node[row] == node.index
             and page.attempt[row] == attempt
         ):
-            results.give_back(self.state, task, tell=False)
+            assigning.give_back(self.state, task, tell=False)
 
     def _lost_at(self, tasks: list[int], node: int) -> None:
         """A node does not have these results, or nobody can fetch them there."""
@@ -217,7 +227,7 @@ class SchedulerCore:
         if node in s.nodes:
             # If it has them after all, they would stay there for ever.
             s.free_all([t for t in tasks if self._is_at(t, node)], node)
-        results.lose(s, {t for t in tasks if self._is_lost_with(t, node)})
+        recomputing.lose(s, {t for t in tasks if self._is_lost_with(t, node)})
 
     def _tell_places_again(self, node: NodeRecord, tasks: list[int]) -> None:
         """Where all of a layer is was told with the layer that takes it; tell it anew."""
@@ -258,9 +268,9 @@ class SchedulerCore:
             s.journal.note(s.now, "submitted", client.name, range(first, first + message.count))
         elif isinstance(message, Release):
             for task in message.tasks:
-                results.drop_want(s, client, task)
+                releasing.drop_want(s, client, task)
         elif isinstance(message, Cancel):
-            results.cancel(s, message.tasks, message.reason)
+            failing.cancel(s, message.tasks, message.reason)
         elif isinstance(message, Scattered):
             self._scattered(client, message)
         elif isinstance(message, Unreachable):
@@ -315,7 +325,7 @@ class SchedulerCore:
             page, row = found
             if page.state[row] == State.FINISHED:
                 client.resolved.append((task, None))
-        results.revive(s, message.tasks)
+        recomputing.revive(s, message.tasks)
 
     def _answer(self, client: ClientRecord, ask: Ask) -> None:
         try:
@@ -343,7 +353,7 @@ class SchedulerCore:
         yield from self._housekeeping()
         yield from dispatch(s)
         if s.dying:
-            results.forget_some(s, _FORGET)
+            releasing.forget_some(s, _FORGET)
 
     @property
     def is_idle(self) -> bool:
@@ -428,7 +438,7 @@ class SchedulerCore:
                 blobs.append(blob)
             tasks.append(task)
         if lost:
-            results.revive(s, lost)
+            recomputing.revive(s, lost)
         if tasks:
             yield client.peer, Resolved(tasks, lengths, sizes, holders), [b"".join(blobs)]
 

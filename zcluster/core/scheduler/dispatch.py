@@ -15,12 +15,12 @@ import heapq
 from collections.abc import Iterator
 
 from zcluster.core.scheduler import placement
+from zcluster.core.scheduler.assigning import note_assigned
 from zcluster.core.scheduler.assignments import AssignBatch
 from zcluster.core.scheduler.pages import PAGE_BITS, Page
 from zcluster.core.scheduler.queues import Entry
 from zcluster.core.scheduler.recall import recall
 from zcluster.core.scheduler.records import Effect, NodeRecord
-from zcluster.core.scheduler.results import note_assigned
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 
@@ -70,9 +70,7 @@ def _room(s: SchedulerState, node: NodeRecord) -> float:
     and none of the others.
     """
     window = s.settings.window
-    load = sum(
-        count * min(window, s.cost(function)) for function, count in node.assigned.items()
-    )
+    load = sum(count * min(window, s.cost(function)) for function, count in node.assigned.items())
     # A little less, or what rounding leaves of a full window would be room for one more.
     return node.slots * window - load - 1e-9
 

@@ -13,9 +13,12 @@ What happens when a worker dies is in `results.on_failed` (its tasks come back a
 from __future__ import annotations
 
 from zcluster.core.scheduler.arrival import complete
+from zcluster.core.scheduler.assigning import give_back
+from zcluster.core.scheduler.failing import fail
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED
+from zcluster.core.scheduler.recomputing import lose, orphaned
 from zcluster.core.scheduler.records import ClientRecord, NodeRecord
-from zcluster.core.scheduler.results import drop_want, fail, give_back, lose, orphaned
+from zcluster.core.scheduler.releasing import drop_want
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Hello, NodeInfo, Nodes, Refused, Welcome, WorkerInfo

@@ -1,0 +1,357 @@
+"""What a node's tasks take, and how long it is kept: the lowest part of the node core.
+
+Who keeps a result how long:
+
+* made here and reported: until the scheduler says `Free`;
+* *passing* (only tasks of this node need it): until its last use here; if all its
+  consumers are in the batch that makes it, it never leaves the worker's heap;
+* fetched or cut (*lent*): until its last use here.
+
+A task that leaves the node unfinished (recalled, dropped, failed, killed) leaves
+its inputs: passing ones among them are kept from then on until `Free`.
+
+A part of a result, asked for by a selection, has a number of its own, below zero,
+and is an input like any other; while it is not cut it counts as one use of the
+result it is of.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from zcluster.core.node.records import (
+    Assignment,
+    Effects,
+    FetchOrder,
+    Memory,
+    NodeSettings,
+    Result,
+    WorkerRecord,
+)
+from zcluster.core.node.reports import Reports
+from zcluster.core.node.states import State
+from zcluster.graph.columns import slot_width
+from zcluster.protocol.messages import (
+    Discard,
+    ErrorInfo,
+    Failed,
+    Lost,
+    Message,
+    NodeInfo,
+    NodeLayer,
+    Recalled,
+    Slot,
+    Unreachable,
+)
+from zcluster.storage.arena import Range
+from zcluster.types import Frames
+
+__all__ = ["NodeInputs"]
+
+_WAITING, _READY, _SENT, _ABSENT = State.WAITING, State.READY, State.SENT, State.ABSENT
+_WHOLE = Slot()
+
+
+class NodeInputs:
+    """The state of a node, and the lifetimes of inputs and results.
+
+    Parameters
+    ----------
+    name : str
+    workers : sequence of WorkerRecord
+    memory : Memory
+    settings : NodeSettings
+    """
+
+    def __init__(
+        self,
+        name: str,
+        workers: Iterable[WorkerRecord],
+        memory: Memory,
+        settings: NodeSettings | None = None,
+    ) -> None:
+        self.name = name
+        self.memory = memory
+        self.settings = settings or NodeSettings()
+        self.workers = {worker.number: worker for worker in workers}
+        self.tasks: dict[int, Assignment] = {}
+        self.results: dict[int, Result] = {}
+        #: Assigned tasks (by edge) that will use a result.
+        self.uses: dict[int, int] = {}
+        #: Results that go with their last use here.
+        self.passing: set[int] = set()
+        self.layers: dict[int, NodeLayer] = {}
+        self.functions: dict[bytes, bytes] = {}
+        self.durations: dict[bytes, float] = {}
+        self.ready: list[tuple[int, int, Assignment]] = []
+        #: Assignments waiting for an input that is not made by a task here.
+        self.awaited: dict[int, list[Assignment]] = {}
+        #: Inputs on their way: number -> (task, kind, selection).
+        self.parts: dict[int, tuple[int, int, list[int]]] = {}
+        self.part_numbers: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        self.places: dict[int, tuple[int, list[int]]] = {}
+        self.nodes: dict[int, NodeInfo] = {}
+        self.told: list[tuple[Message, Frames]] = []
+        #: Sent tasks that the scheduler, not the nanny, wants back.
+        self.recalling: set[int] = set()
+        #: Room given to workers for results they have not reported: by (worker, task).
+        #: A task has more than one range where a dropped attempt still runs.
+        self.grants: dict[tuple[int, int], list[Range]] = {}
+        #: Tasks of which some took a worker down, that ran several: each runs alone next time.
+        self.suspects: dict[int, None] = {}
+        #: Results whose places are kept, for layers that take all of a layer.
+        self.pinned: dict[int, int] = {}
+        self.reports = Reports()
+        self.effects = Effects()
+        self.next_part = -1
+        self.next_batch = 1
+        self.now = 0.0
+        self.is_fenced = False
+
+    def _await(self, source: int, assignment: Assignment) -> None:
+        """Wait for an input that no task here makes: fetch it."""
+        waiting = self.awaited.get(source)
+        if waiting is not None:
+            waiting.append(assignment)
+            return
+        self.awaited[source] = [assignment]
+        task, kind, selection = self.parts.get(source, (source, 0, []))
+        maker = self.tasks.get(task) if source < 0 else None
+        if maker is None and task not in self.results:
+            self._fetch(source, task, kind, selection)
+
+    def _fetch(self, source: int, task: int, kind: int, selection: list[int]) -> None:
+        size, nodes = self.places.get(task, (0, []))
+        self.effects.to_fetch.append(FetchOrder(source, task, kind, selection, size, nodes))
+
+    def _select(
+        self, layer: NodeLayer, taker: int, inputs: list[int], table: list[int], row: int
+    ) -> tuple[list[int], int]:
+        """Replace inputs of which a task takes a part by numbers of those parts."""
+        index = taker - layer.first
+        chosen: list[int] = []
+        slots = layer.slots
+        for position, task in enumerate(inputs):
+            slot = slots[min(position, len(slots) - 1)] if slots else _WHOLE
+            part, row = self._part(slot, task, index, table, row)
+            chosen.append(part)
+        for (first, count), slot in zip(layer.whole, layer.whole_slots, strict=True):
+            start = row
+            for task in range(first, first + count):
+                part, row = self._part(slot, task, index, table, start)
+                chosen.append(part)
+        return chosen, row
+
+    def _part(
+        self, slot: Slot, task: int, index: int, table: list[int], row: int
+    ) -> tuple[int, int]:
+        if slot.kind == 0:
+            return task, row
+        width = slot_width(slot)
+        selection = [index] if slot.kind == 2 else table[row : row + width]
+        kind = 1 if slot.kind == 2 else slot.kind
+        key = (task, kind, tuple(selection))
+        number = self.part_numbers.get(key)
+        if number is None:
+            number = self.next_part
+            self.next_part -= 1
+            self.part_numbers[key] = number
+            self.parts[number] = (task, kind, selection)
+            self.passing.add(number)
+            self.uses[task] = self.uses.get(task, 0) + 1
+            self._cut_if_here(number, task, kind, selection)
+        return number, row + width
+
+    def _cut_if_here(self, number: int, task: int, kind: int, selection: list[int]) -> None:
+        result = self.results.get(task)
+        if result is None:
+            return
+        if result.worker >= 0:
+            reason = "a part is asked of a result that cannot be pickled"
+            for assignment in list(self.awaited.get(number, ())):
+                self.fail_input(assignment, reason)
+            return
+        cut = self.memory.cut(result, kind, selection)
+        if cut is not None:
+            self.arrived(number, cut)
+            self._unuse(task)
+            return
+        # It keeps its use of the whole result, whose bytes it shows.
+        whole = Result(result.size, result.blob, result.place, lent=True, borrowed=True, uncut=True)
+        self.arrived(number, whole)
+
+    def _cut_parts_of(self, task: int) -> None:
+        if task in self.results:
+            for part in self._parts_of(task):
+                if part not in self.results:
+                    self._cut_if_here(part, *self.parts[part])
+
+    def _parts_of(self, task: int) -> list[int]:
+        if not self.parts:
+            return []
+        return [number for number, part in self.parts.items() if part[0] == task]
+
+    def arrived(self, number: int, result: Result) -> None:
+        """A result, or a part of one, is here; wake what waits for it."""
+        self.results[number] = result
+        for assignment in self.awaited.pop(number, ()):
+            self._input_here(assignment)
+        for (task, kind, selection), part in [
+            (self.parts[p], p) for p in self._parts_of(number) if p not in self.results
+        ]:
+            self._cut_if_here(part, task, kind, selection)
+
+    def _input_here(self, assignment: Assignment) -> None:
+        assignment.missing -= 1
+        if assignment.missing == 0 and assignment.state == _WAITING:
+            assignment.state = _READY
+            heapq.heappush(self.ready, (assignment.rank, assignment.task, assignment))
+
+    def on_fetched(self, number: int, result: Result, now: float) -> None:
+        """The driver brought an input."""
+        self.now = now
+        if number not in self.awaited:
+            self._let_go(number, result)
+            return
+        result.lent = True
+        self.passing.add(number)
+        self.arrived(number, result)
+        if number < 0:
+            self._unuse(self.parts[number][0])
+
+    def on_put(self, task: int, result: Result) -> None:
+        """A client put data into the store, as the result of a data task."""
+        old = self.results.pop(task, None)
+        if old is not None:
+            self._let_go(task, old)
+        self.arrived(task, result)
+
+    def on_unfetched(self, number: int, node: int, reason: str, now: float) -> None:
+        """An input could not be had from a node.
+
+        The tasks that wait go back; with a reason, which is final, they fail.
+        """
+        self.now = now
+        waiting = list(self.awaited.get(number, ()))
+        task = self.parts[number][0] if number in self.parts else number
+        if task < 0 or number in self.results:
+            return  # nobody waits for it any more
+        self.places.pop(task, None)
+        if reason:
+            for assignment in waiting:
+                self.fail_input(assignment, reason)
+            return
+        self.effects.to_scheduler.append((Unreachable([task], node), ()))
+        self._return(waiting)
+
+    def fail_input(self, assignment: Assignment, reason: str) -> None:
+        """Fail a task because an input can never reach a worker where it could run."""
+        message = f"an input of {assignment.layer.name!r} cannot be brought to it: {reason}"
+        kind = "zcluster.errors.ResultNotSerializable"
+        error = ErrorInfo("serialize", kind, message, "", 0, 0, "", "")
+        self._fail(assignment, error, b"", "")
+
+    def _unuse(self, number: int) -> None:
+        """One task less will use a result."""
+        left = self.uses.get(number, 0) - 1
+        if left > 0:
+            self.uses[number] = left
+            return
+        self.uses.pop(number, None)
+        result = None
+        if number in self.passing:
+            self.passing.discard(number)
+            result = self.results.pop(number, None)
+            if result is not None and not result.borrowed:
+                self._let_go(number, result)
+        if number < 0:
+            task, kind, selection = self.parts.pop(number)
+            del self.part_numbers[task, kind, tuple(selection)]
+            if result is None or result.borrowed:
+                self._unuse(task)
+        elif self.places and number not in self.pinned:
+            self.places.pop(number, None)
+
+    def _drop_parts(self, inputs: list[int]) -> None:
+        """Forget parts that were cut for a task that is not to run after all."""
+        for number in inputs:
+            if number < 0 and number not in self.uses and number in self.parts:
+                self._unuse(number)
+
+    def _let_go(self, number: int, result: Result) -> None:
+        if result.place is not None:
+            self.memory.free(result.place)
+        elif result.worker >= 0:
+            worker = self.workers[result.worker]
+            if number in worker.held:
+                worker.held.discard(number)
+                self.effects.to_workers.append((worker.number, Discard([number]), []))
+
+    def _return(self, assignments: list[Assignment]) -> None:
+        """Give assigned tasks back to the scheduler."""
+        if not assignments:
+            return
+        tasks = [assignment.task for assignment in assignments]
+        attempts = [assignment.attempt for assignment in assignments]
+        # First what became of the tasks, then what of their inputs is lost with them.
+        self.effects.to_scheduler.append((Recalled(tasks, attempts), ()))
+        for task in tasks:
+            self._leave_unfinished(task)
+
+    def _fail(self, assignment: Assignment, error: ErrorInfo, frame: bytes, worker: str) -> None:
+        exception = b""
+        place = error.exception
+        if place is not None:
+            exception = frame[place[1] : place[2]]
+        told = ErrorInfo(
+            error.kind,
+            error.type_name,
+            error.message,
+            error.traceback,
+            assignment.task,
+            assignment.attempt,
+            self.name,
+            worker,
+            (0, 0, len(exception)) if exception else None,
+        )
+        message = Failed([assignment.task], [assignment.attempt], [0], [told])
+        self.effects.to_scheduler.append((message, [exception]))
+        self._leave_unfinished(assignment.task)
+
+    def _leave_unfinished(self, task: int) -> None:
+        """Forget an assigned task, keeping its inputs for whoever runs it."""
+        assignment = self.tasks.pop(task, None)
+        if assignment is None:
+            return
+        if assignment.state == _SENT:
+            self._forget_sent(assignment)
+            self.workers[assignment.worker].ghosts.add(task)
+        assignment.state = _ABSENT
+        self.recalling.discard(task)
+        lost: list[int] = []
+        for source in assignment.inputs:
+            result = self.results.get(source)
+            if source >= 0 and (result is None or not result.lent):
+                self.passing.discard(source)
+                if result is None and source not in self.tasks and source not in self.awaited:
+                    lost.append(source)
+            waiting = self.awaited.get(source)
+            if waiting is not None and assignment in waiting:
+                waiting.remove(assignment)
+                if not waiting:
+                    del self.awaited[source]
+            maker = self.tasks.get(source)
+            if maker is not None and maker.heirs is not None:
+                maker.passing = False
+                maker.heirs = [heir for heir in maker.heirs if heir is not assignment]
+            self._unuse(source)
+        if lost:
+            # It was in the heap of a worker for this task alone.
+            self.effects.to_scheduler.append((Lost(lost), ()))
+
+    def _forget_sent(self, assignment: Assignment) -> None:
+        worker = self.workers[assignment.worker]
+        for batch in worker.batches:
+            batch.tasks.pop(assignment.task, None)
+        worker.batches = [batch for batch in worker.batches if batch.tasks]

@@ -1,0 +1,168 @@
+"""Tasks between the queues and the nodes: queued, assigned, given back.
+
+A task that leaves ASSIGNED unfinished takes with it the tasks that were sent ahead
+after it: they cannot have started.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from zcluster.core.scheduler.pages import (
+    PAGE_BITS,
+    PASSING,
+    Page,
+)
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+
+__all__ = [
+    "enqueue",
+    "give_back",
+    "leave_node",
+    "note_assigned",
+    "place_heir",
+    "queue_ahead",
+    "tidy_heirs",
+    "unplace_heirs",
+]
+
+_WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
+_FINISHED = State.FINISHED
+#: Not finished, not failed, not cancelled.
+_OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
+
+
+def enqueue(s: SchedulerState, task: int, page: Page, row: int) -> None:
+    """Queue a task whose inputs are all finished."""
+    page.state[row] = _READY
+    layer = page.layer[row]
+    entry = (layer.base + page.order[row], task, 1)
+    if layer.workers:
+        s.queues.push_restricted(layer.workers, entry)
+    else:
+        s.queues.push(task >> 40, entry)
+
+
+def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
+    """Mark a task assigned, and queue consumers that may now be sent ahead."""
+    page.state[row] = _ASSIGNED
+    page.node[row] = node
+    attempt = page.attempt[row] + 1
+    page.attempt[row] = attempt
+    if attempt > 1:
+        _keep_at(s, task, node)
+    heir = page.heir[row]
+    if heir < 0:
+        return
+    place_heir(s, heir, node)
+    if row in page.more:
+        for other in page.more[row]:
+            place_heir(s, other, node)
+
+
+def _keep_at(s: SchedulerState, task: int, node: int) -> None:
+    """A task goes to a node once more: what was to be said there of it is out of date."""
+    if task in s.elsewhere:
+        s.elsewhere[task].discard(node)
+    s.unfree(task, node)
+
+
+def place_heir(s: SchedulerState, heir: int, node: int) -> None:
+    """Note that one more input of a consumer is assigned."""
+    page = s.pages.get(heir >> PAGE_BITS)
+    if page is None:
+        return
+    row = heir - page.start
+    page.unplaced[row] -= 1
+    if page.unplaced[row] == 0 and page.state[row] == _WAITING and page.missing[row]:
+        queue_ahead(s, heir, page, row, node)
+
+
+def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
+    """Queue a task at the node where all its unfinished inputs are assigned, if one."""
+    layer = page.layer[row]
+    if layer.workers or layer.whole or node not in s.nodes:
+        return
+    for task_in in page.inputs(row):
+        source = s.pages[task_in >> PAGE_BITS]
+        at = task_in - source.start
+        if source.state[at] == _ASSIGNED:
+            if source.node[at] != node:
+                return
+        elif source.state[at] != _FINISHED:
+            return
+    page.state[row] = _AHEAD
+    page.node[row] = node
+    heapq.heappush(s.nodes[node].ahead, (layer.base + page.order[row], task))
+
+
+def tidy_heirs(s: SchedulerState) -> None:
+    """Take rows that wait no more out of the lists of heirs that name them."""
+    for task in s.loose:
+        found = s.find(task)
+        if found is None:
+            continue
+        page, row = found
+        heirs = list(page.heirs(row))
+        page.clear_heirs(row)
+        for heir in heirs:
+            other = s.find(heir)
+            if other is not None and other[0].state[other[1]] in _OPEN:
+                page.add_heir(row, heir)
+    s.loose.clear()
+
+
+def leave_node(s: SchedulerState, task: int, page: Page, row: int, tell: bool) -> None:
+    """Take a task off the node it is assigned to, unfinished."""
+    index = page.node[row]
+    node = s.nodes.get(index)
+    page.node[row] = -1
+    page.flags[row] &= ~PASSING & 0xFF
+    if node is None:
+        return
+    node.count_assigned(page.layer[row].function, -1)
+    if tell:
+        s.drop(task, index)
+    for task_in in page.inputs(row):
+        found = s.find(task_in)
+        if found is not None:
+            # The node keeps the inputs of what leaves it, passing or not.
+            found[0].flags[found[1]] &= ~PASSING & 0xFF
+
+
+def give_back(s: SchedulerState, task: int, tell: bool) -> None:
+    """Return an assigned task, and all sent ahead after it, to the queues."""
+    stack = [(task, tell)]
+    while stack:
+        current, inform = stack.pop()
+        found = s.find(current)
+        if found is None or found[0].state[found[1]] != _ASSIGNED:
+            continue
+        page, row = found
+        leave_node(s, current, page, row, inform)
+        page.state[row] = _WAITING
+        stack.extend((heir, True) for heir in unplace_heirs(s, page, row))
+        if page.missing[row] == 0:
+            enqueue(s, current, page, row)
+
+
+def unplace_heirs(s: SchedulerState, page: Page, row: int) -> list[int]:
+    """A task is assigned no more: its consumers cannot be sent ahead.
+
+    Returns the consumers that were assigned; they must be given back too.
+    """
+    pulled: list[int] = []
+    for heir in page.heirs(row):
+        found = s.find(heir)
+        if found is None:
+            continue
+        heir_page, heir_row = found
+        heir_page.unplaced[heir_row] += 1
+        state = heir_page.state[heir_row]
+        if state == _AHEAD:
+            heir_page.state[heir_row] = _WAITING
+            heir_page.node[heir_row] = -1
+        elif state == _ASSIGNED:
+            pulled.append(heir)
+    return pulled

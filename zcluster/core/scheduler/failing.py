@@ -1,0 +1,205 @@
+"""Tasks that end without a result: failed, cancelled, needed by nobody."""
+
+from __future__ import annotations
+
+from zcluster.core.scheduler.assigning import give_back, leave_node, tidy_heirs
+from zcluster.core.scheduler.pages import (
+    DATA,
+    Page,
+)
+from zcluster.core.scheduler.records import Failure, LayerRecord, NodeRecord
+from zcluster.core.scheduler.releasing import drop_ref
+from zcluster.core.scheduler.results import drop_elsewhere, finish_whole
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed
+
+__all__ = ["cancel", "fail", "inherit_trouble", "on_failed", "settle_unneeded"]
+
+_WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
+_RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
+#: Not finished, not failed, not cancelled.
+_OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
+
+
+def on_failed(s: SchedulerState, node: NodeRecord, message: Failed, frame: bytes) -> None:
+    """Take in attempts that failed at a node: again, or for good."""
+    for task, attempt, which in zip(message.tasks, message.attempts, message.which, strict=True):
+        error = message.errors[which]
+        found = s.find(task)
+        if found is None:
+            continue
+        page, row = found
+        if (
+            page.state[row] != _ASSIGNED
+            or page.node[row] != node.index
+            or page.attempt[row] != attempt
+        ):
+            continue
+        s.journal.note(s.now, f"failed ({error.kind})", node.info.name, (task,))
+        if _may_try_again(s, task, page.layer[row], error):
+            give_back(s, task, tell=False)
+            continue
+        exception = b""
+        if error.exception is not None:
+            exception = frame[error.exception[1] : error.exception[2]]
+        fail(s, task, Failure(error, exception))
+
+
+def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: ErrorInfo) -> bool:
+    if error.kind == "killed":
+        s.kills[task] = s.kills.get(task, 0) + 1
+        return s.kills[task] < s.settings.kills
+    s.tries[task] = s.tries.get(task, 0) + 1
+    return s.tries[task] <= layer.retries
+
+
+def fail(s: SchedulerState, task: int, failure: Failure) -> None:
+    """A task failed for good, and with it all that would have used its result."""
+    inherited = Failure(_as_input(failure.error, task), failure.exception)
+    first = True
+    stack = [task]
+    while stack:
+        current = stack.pop()
+        found = s.find(current)
+        if found is None or found[0].state[found[1]] not in _OPEN:
+            continue
+        page, row = found
+        s.failures[current] = failure if first else inherited
+        heirs = _settle(s, current, page, row, _FAILED, tell=not first)
+        stack.extend(heirs)
+        first = False
+    tidy_heirs(s)
+
+
+def _as_input(error: ErrorInfo, origin: int) -> ErrorInfo:
+    if error.kind == "input":
+        return error
+    return ErrorInfo(
+        "input",
+        error.type_name,
+        error.message,
+        error.traceback,
+        origin,
+        error.attempt,
+        error.node,
+        error.worker,
+        error.exception,
+    )
+
+
+def cancel(s: SchedulerState, tasks: list[int], reason: str) -> None:
+    """Give up tasks and what depends on them, unless they are finished."""
+    stack = list(tasks)
+    told: dict[int, list[int]] = {}
+    while stack:
+        current = stack.pop()
+        found = s.find(current)
+        if found is None or found[0].state[found[1]] not in _OPEN:
+            continue
+        page, row = found
+        for client in s.wanters(current, page, row):
+            told.setdefault(client.peer, []).append(current)
+        stack.extend(_settle(s, current, page, row, _CANCELLED))
+    tidy_heirs(s)
+    for peer, gone in told.items():
+        s.say(peer, Cancelled(gone, reason))
+
+
+def settle_unneeded(s: SchedulerState) -> None:
+    """Let go of unfinished tasks that nobody needs any more."""
+    unneeded = s.unneeded
+    while unneeded:
+        task = unneeded.pop()
+        found = s.find(task)
+        if found is not None and found[0].refs[found[1]] == 0:
+            page, row = found
+            if page.state[row] in _OPEN:
+                _settle(s, task, page, row, _RELEASED)
+    if s.loose:
+        tidy_heirs(s)
+
+
+def inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
+    """An unfinished task has an input that failed, was cancelled or is not known."""
+    if s.find(source) is None:
+        reason = (
+            f"input {source} of {s.key(task)} is not known: its future was released before the "
+            "task was submitted; keep the future until then"
+        )
+        error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", source, 0, "", "")
+        fail(s, task, Failure(error, b""))
+    elif source in s.failures:
+        failure = s.failures[source]
+        fail(s, task, Failure(_as_input(failure.error, source), failure.exception))
+    else:
+        cancel(s, [task], "an input was cancelled")
+
+
+def _settle(
+    s: SchedulerState, task: int, page: Page, row: int, state: State, tell: bool = True
+) -> list[int]:
+    """End an unfinished task without a result; return the consumers that waited."""
+    if page.state[row] == _ASSIGNED:
+        leave_node(s, task, page, row, tell)
+    page.state[row] = state
+    page.node[row] = -1
+    heirs = list(page.heirs(row))
+    page.clear_heirs(row)
+    s.kills.pop(task, None)
+    s.tries.pop(task, None)
+    if s.elsewhere:
+        drop_elsewhere(s, task, -1)
+    if page.flags[row] & DATA:
+        # A node may have it from the client already, and is told of no other end.
+        s.free(task, s.nodes)
+    if state == _FAILED:
+        _tell_failed(s, task, page, row)
+    layer = page.layer[row]
+    if layer.watchers and state != _RELEASED:
+        heirs.extend(_fail_whole(layer.parent or layer, task))
+    if layer.whole or layer.watchers:
+        finish_whole(s, layer)
+    for task_in in page.inputs(row):
+        found = s.find(task_in)
+        if found is not None:
+            if found[0].state[found[1]] in _OPEN:
+                s.loose.add(task_in)
+            drop_ref(s, task_in, *found)
+    if page.refs[row] == 0 and page.kin[row] == 0:
+        s.dying.append(task)
+    return heirs
+
+
+def _fail_whole(layer: LayerRecord, task: int) -> list[int]:
+    """Note that not all of a layer will be there; return who counted on that.
+
+    Once is enough: tasks that come later look at ``failed``.
+    """
+    if layer.failed >= 0:
+        return []
+    layer.failed = task
+    return [
+        heir
+        for watcher in layer.watchers
+        for heir in range(watcher.first, watcher.first + watcher.arrived)
+    ]
+
+
+def _tell_failed(s: SchedulerState, task: int, page: Page, row: int) -> None:
+    failure = s.failures[task]
+    error = failure.error
+    if error.exception is not None:
+        error = ErrorInfo(
+            error.kind,
+            error.type_name,
+            error.message,
+            error.traceback,
+            error.origin,
+            error.attempt,
+            error.node,
+            error.worker,
+            (0, 0, len(failure.exception)),
+        )
+    for client in s.wanters(task, page, row):
+        s.say(client.peer, Failed([task], [error.attempt], [0], [error]), [failure.exception])

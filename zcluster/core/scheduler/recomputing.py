@@ -1,0 +1,209 @@
+"""Results that are gone and needed: made again, with the least that this takes.
+
+A needed task whose inputs are at hand runs again; inputs that were let go run
+again before it; consumers are counted anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zcluster.core.scheduler.assigning import enqueue, give_back
+from zcluster.core.scheduler.failing import fail, inherit_trouble
+from zcluster.core.scheduler.pages import (
+    DATA,
+    DELIVERED,
+    HELD,
+    PASSING,
+    WANTED,
+    Page,
+)
+from zcluster.core.scheduler.records import Failure, LayerRecord
+from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import ErrorInfo, Unreachable
+
+__all__ = ["lose", "need", "orphaned", "relink", "revive"]
+
+_WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
+_FINISHED, _RELEASED, _FAILED, _CANCELLED = (
+    State.FINISHED,
+    State.RELEASED,
+    State.FAILED,
+    State.CANCELLED,
+)
+#: Not finished, not failed, not cancelled.
+_OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
+
+
+def lose(s: SchedulerState, lost: set[int]) -> None:
+    """Results are gone: make again those that are needed, and what they need.
+
+    Only the smallest set is recomputed: a needed task whose inputs are at hand
+    runs again; inputs that were let go run again before it.
+    """
+    again: set[int] = set()
+    stack: list[int] = []
+    for task in lost:
+        found = s.find(task)
+        if found is None or found[0].state[found[1]] != _FINISHED:
+            continue
+        page, row = found
+        page.state[row] = _RELEASED
+        page.node[row] = -1
+        s.forget_inline(task)
+        s.replicas.pop(task, None)
+        # The only one who needs it may be its client, which has it.
+        kept = page.flags[row] & (DELIVERED | WANTED) == DELIVERED | WANTED
+        if page.refs[row] and not (kept and page.refs[row] == 1):
+            stack.append(task)
+        elif page.refs[row] == 0 and page.kin[row] == 0:
+            s.dying.append(task)
+    need(s, stack, again)
+    if again:
+        relink(s, again)
+
+
+def revive(s: SchedulerState, tasks: Iterable[int]) -> None:
+    """Make results again that were let go and that somebody needs after all."""
+    gone: list[int] = []
+    for task in tasks:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _RELEASED and found[0].refs[found[1]]:
+            gone.append(task)
+    if gone:
+        again: set[int] = set()
+        need(s, gone, again)
+        relink(s, again)
+
+
+def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
+    """Mark released tasks, and released inputs of theirs, as to be done again."""
+    while stack:
+        task = stack.pop()
+        if task in again:
+            continue
+        page, row = s.find(task) or _no_row(task)
+        if page.state[row] != _RELEASED:
+            continue
+        page.state[row] = _WAITING
+        page.flags[row] &= ~(DELIVERED | PASSING | HELD) & 0xFF
+        page.node[row] = -1
+        again.add(task)
+        layer = page.layer[row]
+        if layer.watchers or layer.whole:
+            _unfinish_whole(s, layer, stack)
+        if page.flags[row] & DATA:
+            owner = s.client_of(task)
+            if owner is not None:
+                s.say(owner.peer, Unreachable([task], -1))
+            continue  # without an owner: `relink` gives it up
+        for task_in in page.inputs(row):
+            source, at = s.find(task_in) or _no_row(task_in)
+            source.refs[at] += 1
+            if source.state[at] == _RELEASED:
+                stack.append(task_in)
+
+
+def relink(s: SchedulerState, again: set[int]) -> None:
+    """Count anew what unfinished consumers of recomputed tasks wait for."""
+    pulled: list[int] = []
+    for task, page, row in s.rows():
+        state = page.state[row]
+        if state not in _OPEN:
+            continue
+        back = [t for t in page.inputs(row) if t in again]
+        if task not in again:
+            if not back:
+                continue
+            for task_in in back:
+                source, at = s.find(task_in) or _no_row(task_in)
+                source.add_heir(at, task)
+            page.missing[row] += len(back)
+            page.unplaced[row] += len(back)
+            if state == _ASSIGNED:
+                pulled.append(task)
+            else:
+                page.state[row] = _WAITING
+                page.node[row] = -1
+    for task in again:
+        page, row = s.find(task) or _no_row(task)
+        _count_inputs(s, task, page, row)
+    for task in pulled:
+        give_back(s, task, tell=True)
+    for task in again:
+        _give_up_hopeless(s, task)
+
+
+def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
+    missing = unplaced = 0
+    for task_in in page.inputs(row):
+        source, at = s.find(task_in) or _no_row(task_in)
+        state = source.state[at]
+        if state != _FINISHED:
+            missing += 1
+            unplaced += state != _ASSIGNED
+            if state in _OPEN:
+                source.add_heir(at, task)
+    for layer in page.layer[row].whole:
+        missing += layer.unfinished > 0
+        unplaced += layer.unfinished > 0
+    if page.flags[row] & DATA:
+        missing = unplaced = 1
+    page.missing[row] = missing
+    page.unplaced[row] = unplaced
+    if missing == 0:
+        enqueue(s, task, page, row)
+
+
+def _give_up_hopeless(s: SchedulerState, task: int) -> None:
+    """End a task to be done again that cannot be: an input failed, or its data is gone."""
+    page, row = s.find(task) or _no_row(task)
+    if page.flags[row] & DATA:
+        if s.client_of(task) is None:
+            fail(s, task, orphaned(s, task))
+        return
+    for task_in in page.inputs(row):
+        source, at = s.find(task_in) or _no_row(task_in)
+        if source.state[at] in (_FAILED, _CANCELLED):
+            inherit_trouble(s, task, task_in)
+            return
+    for layer in page.layer[row].whole:
+        if layer.failed >= 0:
+            inherit_trouble(s, task, layer.failed)
+            return
+
+
+def orphaned(s: SchedulerState, task: int) -> Failure:
+    """Return why data cannot be had again: it was lost, and the client that had it left."""
+    reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
+    error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
+    return Failure(error, b"")
+
+
+def _unfinish_whole(s: SchedulerState, layer: LayerRecord, stack: list[int]) -> None:
+    """A task of a layer that takes all of others, or that others take, is to be redone."""
+    layer = layer.parent or layer
+    layer.unfinished += 1
+    if layer.unfinished != 1:
+        return
+    for source in layer.whole:
+        for task in range(source.first, source.first + source.count):
+            page, row = s.find(task) or _no_row(task)
+            page.refs[row] += 1
+            if page.state[row] == _RELEASED:
+                stack.append(task)
+    for watcher in layer.watchers:
+        for task in range(watcher.first, watcher.first + watcher.arrived):
+            found = s.find(task)
+            if found is not None and found[0].state[found[1]] in _OPEN:
+                page, row = found
+                page.missing[row] += 1
+                page.unplaced[row] += 1
+                if page.state[row] == _ASSIGNED:
+                    give_back(s, task, tell=True)
+                page.state[row] = _WAITING
+
+
+def _no_row(task: int) -> tuple[Page, int]:
+    raise AssertionError(f"task {task} is listed as an input but has no row")
