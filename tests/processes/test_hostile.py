@@ -238,14 +238,14 @@ class Stranger:
     def greet(self, role: str, node: NodeInfo | None = None) -> None:
         """Say a proper hello, and hear the welcome."""
         hello = Hello(role, PROTOCOL, "1", "3", os.urandom(16), node=node, name="stranger")
-        self.send(struct.pack("<QQ", 0, 0), msgspec.msgpack.encode(hello))
-        assert b"welcome" in self._socket.recv_multipart()[1]
+        self.send(struct.pack("<QQ", 0, 0) + msgspec.msgpack.encode(hello))
+        assert b"welcome" in self._socket.recv_multipart()[0]
 
     def say(self, message: Message | bytes, *frames: bytes) -> None:
         """Say something in order, as a member does."""
         control = message if isinstance(message, bytes) else msgspec.msgpack.encode(message)
         self._said += 1
-        self.send(struct.pack("<QQ", self._said, 0), control, *frames)
+        self.send(struct.pack("<QQ", self._said, 0) + control, *frames)
 
     def __enter__(self) -> Stranger:
         return self
@@ -319,8 +319,8 @@ def test_a_wrong_version_and_an_unknown_role_are_told_why(target: Target) -> Non
             (Hello("node", PROTOCOL, "1", "3", bytes(16)), b"describe"),
             (Hello("client", PROTOCOL, "1", "3", bytes(16), b"stolen"), b"session is over"),
         ):
-            stranger.send(bytes(16), msgspec.msgpack.encode(hello))
-            answer = stranger._socket.recv_multipart()[1]
+            stranger.send(bytes(16) + msgspec.msgpack.encode(hello))
+            answer = stranger._socket.recv_multipart()[0]
             assert b"refused" in answer
             assert reason in answer
     target.check()
@@ -432,9 +432,9 @@ def test_a_submission_with_one_wrong_number_harms_nobody_else(target: Target) ->
     with Stranger(target.paths["scheduler"]) as stranger:
         stranger.greet("client")
         stranger.say(message, *frames)
-        while b"resolved" not in (heard := stranger._socket.recv_multipart())[1]:
+        while b"resolved" not in (heard := stranger._socket.recv_multipart())[0]:
             pass
-        assert load(heard[2]) == 1  # or the rest would show nothing
+        assert load(heard[1]) == 1  # or the rest would show nothing
     for path in places_of_numbers(right):
         wrong = right
         for number in (-1, 1, 2, 5, 1 << 31, 1 << 40, (1 << 63) - 1):

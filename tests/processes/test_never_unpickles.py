@@ -190,12 +190,12 @@ def say_hello_with(commands: Commands, blob: bytes) -> None:
             stranger.setsockopt(zmq.LINGER, 1000)
             stranger.setsockopt(zmq.RCVTIMEO, 5000)
             stranger.connect(commands.address)
-            stranger.send_multipart([struct.pack("<QQ", 0, 0), *frames])
+            stranger.send_multipart([struct.pack("<QQ", 0, 0) + frames[0], *frames[1:]])
             if frames == [control]:
-                assert b"welcome" in stranger.recv_multipart()[1]
+                assert b"welcome" in stranger.recv_multipart()[0]
             stranger.close()
     finally:
-        context.term()
+        context.destroy(1000)
 
 
 # --------------------------------------------------------------------- what clusters do

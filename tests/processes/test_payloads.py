@@ -184,7 +184,7 @@ def test_a_result_that_cannot_be_pickled_serves_tasks_on_its_worker(client: Clie
 def test_a_result_that_cannot_be_pickled_is_an_error_for_the_client(client: Client) -> None:
     with pytest.raises(ResultNotSerializable, match="lock"):
         client.submit(make_lock, pure=False).result(10)
-    with pytest.raises(ResultNotSerializable, match="generator"):
+    with pytest.raises(ResultNotSerializable, match="stays in the worker"):
         client.submit(count_up, 5, pure=False).result(10)
 
 

@@ -85,6 +85,7 @@ __all__ = [
     "Put",
     "Recall",
     "Recalled",
+    "Reconnect",
     "Refused",
     "Release",
     "Reserve",
@@ -153,6 +154,14 @@ class Refused(Message, frozen=True, tag="refused"):
     """The peer may not join or go on, and why. It must not try again as it is."""
 
     reason: str
+
+
+class Reconnect(Message, frozen=True, tag="reconnect"):
+    """Say hello on a new connection; the one this comes over has no session here.
+
+    The answer to what is no hello. Otherwise a peer whose connection was given up at
+    one end only would speak to nobody, for ever.
+    """
 
 
 class Acknowledge(Message, frozen=True, tag="ack"):
@@ -582,6 +591,7 @@ CLIENT_TO_SCHEDULER = (
 SCHEDULER_TO_CLIENT = (
     Welcome,
     Refused,
+    Reconnect,
     Resolved,
     Failed,
     Cancelled,
@@ -595,6 +605,7 @@ SCHEDULER_TO_CLIENT = (
 SCHEDULER_TO_NODE = (
     Welcome,
     Refused,
+    Reconnect,
     Assign,
     Free,
     Drop,

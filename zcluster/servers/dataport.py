@@ -46,6 +46,9 @@ WINDOW = 32 << 20
 _BURST = 32
 #: Seconds between looks whether sent bytes were read.
 _LOOK = 0.05
+#: Seconds after a disconnect at which peers are probed: ZeroMQ forgets the routing id
+#: of a closed connection a little later than it reports the close.
+_PROBES = (0.0, 0.01, 0.1, 0.5)
 
 
 class _Sending:
@@ -86,9 +89,6 @@ class DataPort:
         Where to bind; `address` is then the address bound.
     core : NodeCore
     memory : StoreMemory
-    on_want : callable
-        ``on_want(task, ready)``: a result in a worker's heap is wanted; ``ready``
-        is called when it is in the store, or cannot be.
 
     Attributes
     ----------
@@ -172,10 +172,15 @@ class DataPort:
         """A connection ended: forget what was under way on connections that are gone."""
         ended, refused = take_events(self._monitor)
         self.refused += refused
-        if not ended:
+        if ended:
+            for delay in _PROBES:
+                self._loop.call_later(delay, self._probe)
+
+    def _probe(self) -> None:
+        if self._socket.closed:
             return
-        routes = {route for route, _ in self._sending} | {route for route, _ in self._receiving}
-        for route in routes:
+        routes = {route for route, _ in (*self._sending, *self._receiving)}
+        for route in routes.union(self._holders):
             self._say(route, Missing(0))
 
     def _say(self, route: bytes, message: Message, frames: list[Any] | None = None) -> bool:
@@ -190,7 +195,9 @@ class DataPort:
         for key in [key for key in self._sending if key[0] == route]:
             self._end_sending(key)
         for key in [key for key in self._receiving if key[0] == route]:
-            self._memory.free(self._receiving.pop(key).place)
+            self._end_receiving(key)
+        # Its leases stay: the process may be there and look at what it mapped.
+        self._holders.pop(route, None)
 
     # ------------------------------------------------------------------------- sending
 
@@ -202,7 +209,10 @@ class DataPort:
         result = self._result(message.task)
         if result is None:
             if message.task in self._core.results:
-                reason = "the result lives in its worker's heap, because it cannot be pickled"
+                reason = (
+                    "the result cannot be pickled, so it stays in the worker that made it; return "
+                    "something that can be, or use it in tasks only, which then run there"
+                )
                 self._say(route, Missing(message.request, reason, 2))
             else:
                 self._say(route, Missing(message.request, "the result is not here"))
@@ -223,6 +233,7 @@ class DataPort:
         except ZClusterError as error:
             self._say(route, Missing(message.request, str(error)))
             return
+        self._end_sending((route, message.request))
         self._sending[route, message.request] = _Sending(view, held_range)
 
     def _more(self, route: bytes, message: More) -> None:
@@ -248,8 +259,8 @@ class DataPort:
             self._end_sending(key)
 
     def _end_sending(self, key: tuple[bytes, int]) -> None:
-        sending = self._sending.pop(key)
-        if sending.held is not None:
+        sending = self._sending.pop(key, None)
+        if sending is not None and sending.held is not None:
             self._give_back_when_read(sending)
 
     def _give_back_when_read(self, sending: _Sending) -> None:
@@ -286,10 +297,16 @@ class DataPort:
             )
             return
         target = self._memory.writable(place, message.total)
+        self._end_receiving((route, message.request))
         self._receiving[route, message.request] = _Receiving(
             message.task, message.total, place, target
         )
         self._say(route, More(message.request, WINDOW))
+
+    def _end_receiving(self, key: tuple[bytes, int]) -> None:
+        receiving = self._receiving.pop(key, None)
+        if receiving is not None:
+            self._memory.free(receiving.place)
 
     def _slice(self, route: bytes, message: Slice, frames: list[Any]) -> None:
         key = (route, message.request)
@@ -299,7 +316,7 @@ class DataPort:
         data = frames[0].buffer if frames else memoryview(b"")
         stop = message.offset + len(data)
         if message.offset != receiving.received or stop > receiving.total:
-            self._memory.free(self._receiving.pop(key).place)
+            self._end_receiving(key)
             self._say(route, Missing(message.request, "slices out of order"))
             return
         receiving.target[message.offset : stop] = data

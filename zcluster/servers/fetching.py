@@ -229,6 +229,8 @@ class Fetcher:
         return True
 
     def _make_room(self, fetch: _Fetch, total: int) -> bool:
+        if total < 0:
+            return False
         if total <= _SMALL:
             fetch.heap = bytearray(total)
             fetch.target = memoryview(fetch.heap)

@@ -2,8 +2,9 @@
 
 A peer is known by the session token it was given, never by its routing id: a
 ROUTER silently ignores a second peer with the same id, so an id is used for one
-connection only. What a stranger says before a valid hello is counted and
-otherwise ignored; what a peer says wrongly ends its session, with the reason.
+connection only. What a stranger says before a valid hello is counted, and answered
+with `Reconnect`: it may be a peer whose connection was given up here. What a peer
+says wrongly ends its session, with the reason.
 
 ZeroMQ does not tell a ROUTER which peer went. Its monitor tells that one did;
 then every peer is sent an acknowledgement, and the ROUTER, which is set to
@@ -29,6 +30,7 @@ from zcluster.protocol.messages import (
     Heartbeat,
     Hello,
     Message,
+    Reconnect,
     Refused,
     Welcome,
 )
@@ -42,6 +44,7 @@ __all__ = ["Hub"]
 
 _log = logging.getLogger(__name__)
 _ACK = encode(Acknowledge())
+_RECONNECT = encode(Reconnect())
 #: Seconds after a disconnect at which peers are probed: ZeroMQ forgets the
 #: routing id of a closed connection a little later than it reports the close.
 _PROBES = (0.0, 0.01, 0.1, 0.5)
@@ -234,7 +237,9 @@ class Hub:
                     self._hear(peer, frames)
             except ProtocolError as error:
                 self.refused += 1
-                if peer is not None:
+                if peer is None:
+                    self._answer_stranger(frames[0], _RECONNECT)
+                else:
                     _log.warning("closing the session of %s %d: %s", peer.role, peer.number, error)
                     self.forget(peer.number, str(error))
                     self._on_gone(peer.number, str(error))
@@ -271,14 +276,18 @@ class Hub:
         answer = self._answer(frames[0], hello)
         if isinstance(answer, Refused):
             self.refused += 1
-        with contextlib.suppress(zmq.ZMQError):
-            send_frames(self._socket, [frames[0], *unsequenced(encode(answer))])
+        self._answer_stranger(frames[0], encode(answer))
         peer = self._routes.get(frames[0])
         if isinstance(answer, Welcome) and answer.resumed and peer is not None:
             for wire in peer.session.unheard(hello.seen):
                 if peer.route is not None:
                     self._transmit(peer, wire)
             self._on_resume(peer.number)
+
+    def _answer_stranger(self, route: bytes, control: bytes) -> None:
+        # It may be gone again, or read nothing: then it learns nothing.
+        with contextlib.suppress(zmq.ZMQError):
+            send_frames(self._socket, [route, *unsequenced(control)])
 
     def _answer(self, route: bytes, hello: Hello) -> Welcome | Refused:
         if hello.protocol[0] != PROTOCOL[0]:

@@ -32,6 +32,7 @@ from zcluster.protocol.messages import (
     Heartbeat,
     Hello,
     Message,
+    Reconnect,
     Refused,
     Welcome,
 )
@@ -46,6 +47,9 @@ __all__ = ["HEARTBEAT_SECONDS", "RECEIVE_BURST", "Link", "send_frames"]
 HEARTBEAT_SECONDS = 0.5
 #: The most messages one socket may hand over in one round of the loop.
 RECEIVE_BURST = 64
+#: Connections are made at least so far apart: a server that cannot understand us, of
+#: another version perhaps, is not to be asked without pause.
+_REOPEN_SECONDS = 0.05
 #: Frames from this size on are sent without a copy.
 _COPY_LIMIT = 1 << 16
 
@@ -121,6 +125,7 @@ class Link:
         self._reachable = False
         self._broken_since = loop.now()
         self._last_sent = 0.0
+        self._opened = 0.0
         self._socket: zmq.Socket[Any] | None = None
         self._monitor: zmq.Socket[Any] | None = None
         self._open()
@@ -167,6 +172,9 @@ class Link:
     # ----------------------------------------------------------------- connecting
 
     def _open(self) -> None:
+        if self._over or self._socket is not None:
+            return
+        self._opened = self._loop.now()
         self._reachable = False
         made = socket(self._context, zmq.DEALER)
         self._socket, self._monitor = made, monitor(made)
@@ -193,7 +201,11 @@ class Link:
         if self._live:
             self._broken_since = self._loop.now()
         self._shut()
-        self._open()
+        wait = self._opened + _REOPEN_SECONDS - self._loop.now()
+        if wait > 0:
+            self._loop.call_later(wait, self._open)
+        else:
+            self._open()
 
     def _on_event(self) -> None:
         current = self._monitor
@@ -266,6 +278,9 @@ class Link:
             return
         if isinstance(message, Refused):
             self._lose(message.reason)
+            return
+        if isinstance(message, Reconnect):
+            self._reopen()
             return
         if not self._live:
             return

@@ -187,7 +187,7 @@ def test_nothing_is_sent_without_credit_and_no_more_than_it_allows(node: Node) -
 
 def test_only_the_part_that_is_asked_for_is_sent(node: Node) -> None:
     peer = Peer(node)
-    node.keep(1, np.arange(1_000_000))
+    node.keep(1, np.arange(500_000))
     node.keep(2, Parts(["a", np.arange(100_000), "c"]))
     assert load(peer.fetch(1, 1, 3, [10, 20, 5])).tolist() == [10, 15]
     assert load(peer.fetch(2, 2, 1, [2])) == "c"

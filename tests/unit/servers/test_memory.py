@@ -95,12 +95,9 @@ def test_a_range_is_used_again_when_the_last_lease_on_it_has_ended(store: Store)
     store.lease(place, b"client")
     store.lease(place, b"client")
     store.free(place)
-    for end in (
-        lambda: store.give_back(place, 1),
-        lambda: store.give_back(place, 1),  # a second time: it has none
-        lambda: store.give_back(place, b"client"),
-    ):
-        end()
+    holders: tuple[int | bytes, ...] = (1, 1, b"client")  # the second time it has none
+    for holder in holders:
+        store.give_back(place, holder)
         assert store.allocate(MIB) is None
     store.drop_holder(b"client")
     assert store.used == 0

@@ -96,11 +96,12 @@ class Ear:
         self.told: list[int] = []
         self.payloads: list[list[bytes]] = []
         self.lost: list[str] = []
+        self.incarnation = b"%016d" % id(self)
         self.link = Link(
             room.loop,
             room.context,
             address,
-            hello=lambda token, seen: make_hello(token, seen, incarnation=b"%016d" % id(self)),
+            hello=lambda token, seen: make_hello(token, seen, incarnation=self.incarnation),
             accepts=SCHEDULER_TO_CLIENT,
             on_message=self._on_message,
             on_welcome=lambda welcome: None,
@@ -468,6 +469,29 @@ def test_a_peer_that_is_away_is_told_everything_when_it_is_back(room: Room, wire
     assert [(sequence, message) for sequence, _, message in again.told[1:]] == [
         (number + 1, cancelled(number)) for number in range(3)
     ]
+    assert room.events == [("away", 1), ("back", 1)]
+
+
+def test_a_hello_that_comes_late_does_not_cut_the_peer_off(room: Room) -> None:
+    """Of two connections made shortly after each other, the first may be heard last."""
+    ear = room.ear()
+    late = Peer(room)
+    answer = late.hello(token=ear.link._token, incarnation=ear.incarnation)
+    assert isinstance(answer, Welcome)
+    late.close()
+    ear.link.send(Release([1]))
+    room.hub.send(1, cancelled(2))
+    room.until(lambda: room.releases() == [1] and ear.told == [2])
+
+
+def test_a_peer_that_reads_nothing_is_cut_off_and_comes_back(room: Room, wire: Wire) -> None:
+    """A full queue is noticed here only: its connection is still there."""
+    ear = room.ear(wire.address)
+    peer = room.hub._peers[1]
+    room.hub._cut(peer)
+    room.hub.send(1, cancelled(1))
+    ear.link.send(Release([1]))
+    room.until(lambda: room.releases() == [1] and ear.told == [1])
     assert room.events == [("away", 1), ("back", 1)]
 
 

@@ -21,6 +21,7 @@ from zcluster.protocol.messages import (
     Heartbeat,
     Hello,
     Message,
+    Reconnect,
     Refused,
     Release,
     Welcome,
@@ -330,6 +331,28 @@ def test_nonsense_makes_a_new_connection_and_is_counted(room: Room, frames: list
     assert room.told == []
     room.server.say(cancelled(1))
     room.until(lambda: numbers(room.told) == [1])
+
+
+def test_a_link_whose_connection_is_not_known_makes_a_new_one(room: Room) -> None:
+    link = room.live_link()
+    room.server.say_raw(*unsequenced(encode(Reconnect())))
+    link.send(Release([1]))
+    assert resume(room, link, 2).token == TOKEN
+    room.until(lambda: room.server.releases() == [1])
+    assert link.refused == 0
+
+
+def test_a_server_that_understands_nothing_is_not_asked_without_pause(room: Room) -> None:
+    """It is of another version, perhaps; each hello costs it a connection."""
+    room.link(timeout=0.3)
+    seen = 0
+    while not room.lost:
+        room.until(lambda: room.lost or len(room.server.hellos) > seen)  # noqa: B023
+        seen = len(room.server.hellos)
+        if not room.lost:
+            room.server.say_raw(*unsequenced(encode(Reconnect())))
+    assert 3 <= seen <= 8
+    assert "nobody answered" in room.lost[0]
 
 
 def test_a_server_that_forgot_the_session_ends_the_link(room: Room) -> None:
