@@ -246,7 +246,11 @@ class Crew:
         """Kill a worker and what its tasks have started."""
         member = self._members.get(number)
         if member is not None and member.pid:
-            self._template.send_signal(member.pid, signal.SIGKILL)
+            try:
+                self._template.send_signal(member.pid, signal.SIGKILL)
+            except StartError:
+                # It is gone, and its workers with it; its end is about to be noticed.
+                return
 
     def close(self) -> None:
         """End all workers and wait until they are gone."""

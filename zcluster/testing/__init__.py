@@ -1,0 +1,1 @@
+"""The pretend cluster: real cores, and fakes of everything around them."""

@@ -1,0 +1,347 @@
+"""A whole cluster of pretence, driven one message at a time: the cores are real, the rest is not.
+
+`World` holds one `SchedulerCore`, some `NodeCore`, and fakes of what stands around them: clients,
+worker processes and stores. There is no socket, thread or clock. Each direction between two
+members is a queue; a step takes one message from one of them. All messages pass through their
+frames and back.
+
+A task's result is a hash of its callable, its constant and its inputs, so that a wrong answer is
+seen by whoever gets it: the first letter of its bytes says what it is.
+
+====== ====================================================
+``s``  small: its bytes travel in the report
+``b``  big: it goes into the node's store
+``p``  parted: part k of it can be cut where it is
+``u``  a list that cannot be cut: takers of a part get it whole
+====== ====================================================
+
+What a call does is said by its constant: ``fail`` raises, ``flaky<n>`` raises the first n times,
+``kill<n>`` takes its worker down the first n times, ``held`` gives what cannot be pickled.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from zcluster.core.node.records import WorkerEnd
+from zcluster.core.scheduler.core import SchedulerCore
+from zcluster.core.scheduler.invariants import check as check_scheduler
+from zcluster.core.scheduler.records import SchedulerSettings
+from zcluster.protocol.messages import (
+    PROTOCOL,
+    ErrorInfo,
+    Hello,
+    Message,
+    NodeInfo,
+    Welcome,
+    WorkerInfo,
+)
+from zcluster.testing.clients import FakeClient, Spec
+from zcluster.testing.fakes import FakeNode, FakeWorker, part_of, result_of, through
+
+__all__ = ["World"]
+
+
+class World:
+    """Everything, and the one source of chance."""
+
+    def __init__(self, seed: int = 0, check: bool = False, **settings: Any) -> None:
+        self.random = random.Random(seed)
+        self.is_checking = check
+        self.now = 0.0
+        self.core = SchedulerCore("inproc://s", "0", SchedulerSettings(**settings))
+        self.nodes: list[FakeNode] = []
+        self.clients: list[FakeClient] = []
+        self.links: dict[tuple[str, int], deque[tuple[Any, Message, list[bytes]]]] = {}
+        self.specs: dict[int, Spec] = {}
+        self.memo: dict[int, Any] = {}
+        self.cancelled: set[int] = set()
+        self.tries: Counter[int] = Counter()
+        self.deaths: Counter[int] = Counter()
+        #: Tasks under each shared key: what happens to one happens to all.
+        self.sharers: dict[str, list[int]] = {}
+        self.late: list[tuple[FakeClient, int]] = []
+        self.said: list[tuple[str, Message]] = []
+        self._count = 0
+
+    def count(self) -> int:
+        self._count += 1
+        return self._count
+
+    @staticmethod
+    def spec(*args: Any, **options: Any) -> Spec:
+        return Spec(*args, **options)
+
+    @property
+    def state(self) -> Any:
+        return self.core.state
+
+    def join(self, peer: int, hello: Hello) -> Welcome:
+        welcome = self.core.on_hello(peer, hello, self.now)
+        assert isinstance(welcome, Welcome), welcome
+        return welcome
+
+    def add_client(self, name: str = "c") -> FakeClient:
+        client = FakeClient(self, name)
+        self.clients.append(client)
+        return client
+
+    def add_node(self, name: str = "n", workers: int = 1, slots: int = 1) -> FakeNode:
+        """Have a node join, with its workers up; one of the same name is replaced."""
+        for old in [node for node in self.nodes if node.name == name]:
+            self._forget(old)
+        node = FakeNode(self, name, workers, slots)
+        while node.starting:
+            node.start_worker()
+        infos: list[WorkerInfo] = node.core.worker_infos()
+        info = NodeInfo(0, name, "host", 1, f"d-{name}", "", 0, infos)
+        welcome = self.join(node.peer, Hello("node", PROTOCOL, "0", "3", b"", node=info))
+        node.index = welcome.index
+        for other in welcome.nodes:
+            node.core.nodes[other.index] = other
+        self.nodes.append(node)
+        node.flush()
+        self.flush()
+        return node
+
+    def node(self, index: int) -> FakeNode | None:
+        return next((node for node in self.nodes if node.index == index), None)
+
+    def post(self, way: str, who: Any, message: Message, frames: Sequence[Any]) -> None:
+        """Put a message on its way."""
+        self.said.append((way, message))
+        end = who[1] if isinstance(who, tuple) else who
+        link = self.links.setdefault((way, id(end)), deque())
+        link.append((who, *through(way, message, frames)))
+
+    def flush(self) -> None:
+        """Flush the scheduler."""
+        for peer, message, frames in self.core.flush(self.now):
+            for client in self.clients:
+                if client.peer == peer:
+                    self.post("scheduler>client", client, message, frames)
+            for node in self.nodes:
+                if node.peer == peer:
+                    self.post("scheduler>node", node, message, frames)
+        for peer, _ in self.core.take_fenced():
+            for client in self.clients:
+                client.is_gone = client.is_gone or client.peer == peer
+            for node in [node for node in self.nodes if node.peer == peer]:
+                self._forget(node)
+        if self.is_checking:
+            check_scheduler(self.core.state)
+
+    def _forget(self, node: FakeNode) -> None:
+        if node in self.nodes:
+            self.nodes.remove(node)
+        dead = {id(node), *(id(worker) for worker in node.workers.values())}
+        for key in [key for key in self.links if key[1] in dead]:
+            del self.links[key]
+
+    # ---------------------------------------------------------------------- steps
+
+    def deliver(self, way: str, end: int) -> None:
+        """Deliver the next message of a link."""
+        who, message, frames = self.links[way, end].popleft()
+        if way == "scheduler>client":
+            who.hear(message, frames)
+        elif way in ("client>scheduler", "node>scheduler"):
+            self.core.on_message(who.peer, message, frames, self.now)
+        elif way == "scheduler>node":
+            who.core.on_message(message, frames, self.now)
+        elif way == "node>worker":
+            who.hear(message, frames)
+        else:
+            node, worker = who
+            if node.workers.get(worker.number) is worker:
+                node.core.on_worker(worker.number, message, frames, self.now)
+
+    def moves(self) -> list[Callable[[], None]]:
+        """Return everything that could happen next, faults apart."""
+        moves: list[Callable[[], None]] = []
+        for (way, end), link in self.links.items():
+            if not link:
+                continue
+            who = link[0][0]
+            crosses = "scheduler" in way
+            if crosses and who.is_away:
+                continue
+            moves.append(lambda way=way, end=end: self.deliver(way, end))  # type: ignore[misc]
+        for node in self.nodes:
+            if node.starting:
+                moves.append(node.start_worker)
+            if node.fetches:
+                moves.append(node.fetch)
+            moves.extend(w.step for w in node.workers.values() if w.is_busy and not w.stopped)
+        moves.extend(c.fetch for c in self.clients if c.announced and not c.is_gone)
+        if self.late and any(not node.is_away for node in self.nodes):
+            moves.append(self._put_late)
+        return moves
+
+    def _put_late(self) -> None:
+        client, task = self.late.pop(0)
+        if not client.is_gone:
+            client.put_again(task)
+
+    def step(self) -> bool:
+        """Let one thing happen; False if there is nothing to."""
+        self.now += self.random.choice((1e-6, 1e-4, 2e-3))
+        moves = self.moves()
+        if moves:
+            self.random.choice(moves)()
+        if self.random.random() < 0.6 or not moves:
+            before = len(self.said)
+            self.flush_all()
+            if not moves:
+                return len(self.said) > before or self.core.wake_after is not None
+        return True
+
+    def flush_all(self) -> None:
+        for node in list(self.nodes):
+            node.flush()
+        self.flush()
+
+    def run(self, most: int = 100_000) -> None:
+        """Run until nothing happens any more."""
+        for _ in range(most):
+            if not self.step():
+                self.now += 1.0
+                for node in self.nodes:
+                    node.core.on_time(self.now)
+                self.core.on_time(self.now)
+                self.flush_all()
+                if not self.moves() and self.core.wake_after is None:
+                    return
+        raise AssertionError(f"it does not come to rest: {self.core.state.states()}")
+
+    def sweep(self) -> None:
+        """Forget data that clients put into nodes and did not come to tell the scheduler of.
+
+        Nobody else knows of it: it stays until its node ends.
+        """
+        gone = {client.index for client in self.clients if client.is_gone}
+        for node in self.nodes:
+            for task in [t for t in node.core.results if t >> 40 in gone]:
+                if self.specs[task].data is not None and self.state.find(task) is None:
+                    result = node.core.results.pop(task)
+                    if result.place is not None:
+                        node.store.free(result.place)
+
+    # --------------------------------------------------------------------- faults
+
+    def kill_worker(self, node: FakeNode, worker: FakeWorker, chance: bool = False) -> None:
+        """A worker process ends; what it has said before counts."""
+        self.deaths.update(worker.current())
+        if self.random.random() < 0.5:
+            worker.report()
+        link = self.links.pop(("worker>node", id(worker)), deque())
+        for _, message, frames in link:
+            node.core.on_worker(worker.number, message, frames, self.now)
+        self.links.pop(("node>worker", id(worker)), None)
+        del node.workers[worker.number]
+        worker.stopped = True
+        end = WorkerEnd(worker.number, worker.incarnation, "died", 0, "", worker.current())
+        node.core.on_worker_end(end, self.now)
+
+    def set_away(self, member: FakeNode | FakeClient, is_away: bool) -> None:
+        member.is_away = is_away
+        if is_away:
+            self.core.on_away(member.peer, self.now)
+        else:
+            self.core.on_back(member.peer, self.now)
+
+    def lose_node(self, node: FakeNode) -> None:
+        """A node is gone for good."""
+        self.core.on_gone(node.peer, "gone", self.now)
+        self._forget(node)
+        self.flush()
+
+    def lose_client(self, client: FakeClient) -> None:
+        """A client is gone; half of the time with what it said and nobody has heard yet."""
+        spoken = self.links.get(("client>scheduler", id(client)), deque())
+        while spoken and self.random.random() < 0.9:
+            self.deliver("client>scheduler", id(client))
+        client.is_gone = True
+        for key in [key for key in self.links if key[1] == id(client)]:
+            del self.links[key]
+        self.core.on_gone(client.peer, "gone", self.now)
+        self.flush()
+
+    # ---------------------------------------------------------------------- model
+
+    def value(self, task: int) -> Any:
+        """Return what a task should give: bytes, or a word that says why it cannot."""
+        stack = [task]
+        while stack:
+            at = stack[-1]
+            if at in self.memo:
+                stack.pop()
+                continue
+            open_inputs = [t for t in self._sources(at) if t not in self.memo]
+            if open_inputs:
+                stack.extend(open_inputs)
+                continue
+            self.memo[at] = self._value(self.specs[at])
+            stack.pop()
+        return self.memo[task]
+
+    def _sources(self, task: int) -> Iterator[int]:
+        spec = self.specs[task]
+        if spec.alias is not None:
+            yield spec.alias
+        for item in spec.inputs:
+            yield item[0]
+
+    def _value(self, spec: Spec) -> Any:
+        if spec.data is not None:
+            return spec.data
+        if spec.alias is not None:
+            return self.memo[spec.alias]
+        values = []
+        for task, part in spec.inputs:
+            value = self.memo[task]
+            if isinstance(value, str):
+                return "input"
+            values.append(value if part is None else part_of(value, part))
+        word = spec.constant.split(b" ")[0]
+        if word == b"fail":
+            return "task"
+        if word.startswith(b"kill") and int(word[4:] or 1000) >= 3:
+            return "killed"
+        return result_of(spec.name, spec.constant, values)
+
+    def is_doomed(self, task: int) -> bool:
+        """Whether a task may end without a result, for something that happened to what it needs."""
+        seen: set[int] = set()
+        stack = [task]
+        while stack:
+            at = stack.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            if at in self.cancelled or self.deaths[at] >= 3:
+                return True
+            spec = self.specs[at]
+            if spec.constant.startswith(b"flaky") and int(spec.constant[5:6]) > spec.retries:
+                return True  # it may raise too often, unless a failure was lost on its way
+            gone = any(c.is_gone and c.index == at >> 40 for c in self.clients)
+            if gone and spec.data is not None:
+                return True
+            stack.extend(self._sources(at))
+            if spec.key is not None:
+                stack.extend(self.sharers[spec.key])
+        return False
+
+    def judge(self, task: int, outcome: Any) -> None:
+        """Check an outcome that a client was told of."""
+        expected = self.value(task)
+        if isinstance(outcome, bytes):
+            assert outcome == expected, f"task {task} gave {outcome!r}, expected {expected!r}"
+        elif isinstance(outcome, ErrorInfo):
+            fits = outcome.kind == expected or (outcome.kind == "input" and expected == "input")
+            assert fits or self.is_doomed(task), f"task {task}: {outcome}, expected {expected!r}"
+        else:
+            assert self.is_doomed(task), f"task {task} was cancelled, expected {expected!r}"
