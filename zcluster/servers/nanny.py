@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 _TICK = 0.02
 #: A nanny lives so long without its scheduler, unless told otherwise.
 _ALONE = 10.0
-_FENCED = "this session"
+_FENCED = "the session"
 #: Seconds between two sentences about strangers.
 _TELL_EVERY = 10.0
 

@@ -317,13 +317,13 @@ class Hub:
     def _resume(self, route: bytes, hello: Hello) -> Welcome | Refused:
         peer = self._tokens.get(hello.token)
         if peer is None or peer.incarnation != hello.incarnation:
-            return Refused("this session is over: it was away for too long, or was fenced")
+            return Refused("the session is over: it was away for too long, or was fenced")
         try:
             peer.session.unheard(hello.seen)
         except ProtocolError as error:
             self.forget(peer.number)
             self._on_gone(peer.number, str(error))
-            return Refused(f"this session cannot go on: {error}")
+            return Refused(f"the session cannot go on: {error}")
         if peer.route is not None:
             self._routes.pop(peer.route, None)
         peer.route = route

@@ -295,7 +295,7 @@ class Link:
         if message.resumed:
             again = self._session.unheard(message.seen)
         elif self._token:
-            self._lose("the scheduler no longer knows this session")
+            self._lose("the scheduler no longer knows the session")
             return
         else:
             again = self._session.unheard(0)

@@ -500,7 +500,7 @@ def test_a_session_of_another_incarnation_is_not_resumed(room: Room) -> None:
     assert isinstance(welcome, Welcome)
     answer = Peer(room).hello(token=welcome.token, incarnation=b"j" * 16)
     assert isinstance(answer, Refused)
-    assert "this session is over" in answer.reason
+    assert "the session is over" in answer.reason
 
 
 @pytest.mark.parametrize("seen", [0, 5])
@@ -515,7 +515,7 @@ def test_a_session_that_no_longer_fits_cannot_go_on(room: Room, seen: int) -> No
     room.until(lambda: room.hub.in_flight(1) < 60)
     answer = Peer(room).hello(token=welcome.token, seen=seen)
     assert isinstance(answer, Refused)
-    assert "this session cannot go on" in answer.reason
+    assert "the session cannot go on" in answer.reason
     assert [event[:2] for event in room.events] == [("gone", 1)]
     answer = Peer(room).hello(token=welcome.token, seen=1)
     assert isinstance(answer, Refused)
@@ -564,7 +564,7 @@ def test_who_is_forgotten_is_told_why_and_cannot_come_back(room: Room) -> None:
     assert room.events == []  # whoever forgets knows it already
     answer = Peer(room).hello(token=token)
     assert isinstance(answer, Refused)
-    assert "this session is over" in answer.reason
+    assert "the session is over" in answer.reason
 
 
 def test_who_is_forgotten_while_away_is_told_at_its_return(room: Room) -> None:
@@ -572,7 +572,7 @@ def test_who_is_forgotten_while_away_is_told_at_its_return(room: Room) -> None:
     ear.link._reopen()
     room.hub.forget(1)
     room.until(lambda: ear.lost)
-    assert "this session is over" in ear.lost[0]
+    assert "the session is over" in ear.lost[0]
 
 
 PROGRAM = """

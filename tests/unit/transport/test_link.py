@@ -361,7 +361,7 @@ def test_a_server_that_forgot_the_session_ends_the_link(room: Room) -> None:
     room.until(lambda: len(room.server.hellos) == 2)
     room.server.welcome(resumed=False)
     room.until(lambda: room.lost)
-    assert room.lost == ["the scheduler no longer knows this session"]
+    assert room.lost == ["the scheduler no longer knows the session"]
 
 
 def test_a_server_that_is_back_soon_enough_is_no_loss(room: Room) -> None:

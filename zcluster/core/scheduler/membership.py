@@ -1,11 +1,12 @@
 """Who is here: clients and nodes that join, go quiet, come back, or die.
 
-What happens when a worker dies is in `results.on_failed` (its tasks come back as
+What happens when a worker dies is in `failing.on_failed` (its tasks come back as
 ``killed``). What happens when a node dies is here:
 
 1. it cannot be reached: **suspect**. Nothing new goes there, and the tasks it has
    are queued again at once; if it comes back, whatever finishes first counts.
-2. it stays away for ten seconds, says goodbye, or a new incarnation with its name
+2. it stays away for eight seconds (ten, with the two after which a frozen one is
+   noticed), says goodbye, or a new incarnation with its name
    joins: **dead**. It is fenced (its session is over, what it says later is not
    heard), and results it alone held are recomputed if they are needed.
 """

@@ -56,7 +56,7 @@ class SchedulerSettings:
 
     window: float = 0.04
     least_cost: float = 10e-6
-    dead_after: float = 10.0
+    dead_after: float = 8.0
     client_grace: float = 10.0
     kills: int = 3
     inline_bytes: int = 64 << 20
