@@ -6,8 +6,11 @@ of what its tasks take parts of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +25,6 @@ from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE
 from zcluster.protocol.messages import Slot
 from zcluster.protocol.objects import plan
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.processes.conftest import Commands
-
 pytestmark = pytest.mark.processes
 
 MIB = 1 << 20
@@ -34,20 +32,29 @@ SMALL_STORE = 4 * MIB
 WHOLE, PART, OWN_PART, BOX = Slot(0), Slot(1), Slot(2), Slot(3, 2)
 
 
-@pytest.fixture
-def cluster(commands: Commands) -> Commands:
-    """Nodes ``a``, and ``b`` with a small store."""
-    commands.start_scheduler()
-    commands.start_node("a", f"--store-limit={256 * MIB}")
-    commands.start_node("b", f"--store-limit={SMALL_STORE}")
-    return commands
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A client of nodes ``a``, and ``b`` with a small store; no test here ends one."""
+    started: list[subprocess.Popen[bytes]] = []
 
+    def start(program: str, *options: str) -> None:
+        command = [sys.executable, "-P", "-m", f"zcluster.cli.{program}"]
+        started.append(subprocess.Popen([*command, f"--scheduler-file={file}", *options]))
 
-@pytest.fixture
-def client(cluster: Commands) -> Iterator[Client]:
-    with Client(scheduler_file=cluster.file) as made:
-        made.wait_for_workers(2, 20)
-        yield made
+    with tempfile.TemporaryDirectory(prefix="file-") as folder:
+        file = f"{folder}/scheduler.json"
+        start("scheduler")
+        for name, limit in (("a", 256 * MIB), ("b", SMALL_STORE)):
+            one_slot = ("--nworkers=1", "--nthreads=1")
+            start("worker", f"--name={name}", f"--store-limit={limit}", *one_slot)
+        try:
+            with Client(scheduler_file=file) as made:
+                made.wait_for_workers(2, 20)
+                yield made
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait(10)
 
 
 # Tasks travel by value out of a test file, so each brings along what it uses.
@@ -147,11 +154,11 @@ def test_results_move_from_node_to_node(client: Client) -> None:
 
 
 def test_a_chain_that_changes_node_at_each_link_arrives(client: Client) -> None:
-    future = client.submit(numbers, 50_000, workers="a-0", pure=False)
+    future = client.submit(numbers, 20_000, workers="a-0", pure=False)
     for number in range(20):
         node = "ba"[number % 2]
         future = client.submit(add, future, workers=f"{node}-0", pure=False)
-    assert (future.result(20) == np.arange(50_000) + 20).all()
+    assert (future.result(20) == np.arange(20_000) + 20).all()
 
 
 def test_a_result_that_was_moved_stays_where_it_was_made(client: Client) -> None:

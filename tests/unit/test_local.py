@@ -108,7 +108,7 @@ def graphs() -> Graphs:
 
 
 def test_a_delayed_call_needs_no_client() -> None:
-    lazy = zcluster.delayed(operator.add)(5, 6)  # type: ignore[operator]  # a callable module
+    lazy = zcluster.delayed(operator.add)(5, 6)  # a callable module
     assert repr(lazy).startswith("Delayed('add-")
     assert lazy.compute() == 11
 

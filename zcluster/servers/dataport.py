@@ -15,7 +15,7 @@ import zmq
 
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.records import Result
-from zcluster.errors import ProtocolError, ZClusterError
+from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     Fetch,
@@ -30,8 +30,7 @@ from zcluster.protocol.messages import (
     Slice,
     Stored,
 )
-from zcluster.protocol.selections import can_cut, cut, selection_from
-from zcluster.servers.memory import StoreMemory
+from zcluster.servers.memory import StoreMemory, plan_cut
 from zcluster.storage.arena import Range
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
@@ -219,20 +218,16 @@ class DataPort:
             return
         view = self._memory.view(result)
         held_range: tuple[Range, bytes] | None = None
-        try:
-            if message.kind:
-                chosen = selection_from(message.kind, message.selection)
-                if not can_cut(view, chosen):
-                    self._say(route, Missing(message.request, "it cannot be cut", 1))
-                    return
-                view = memoryview(cut(view, chosen).tobytes())
-            elif result.place is not None:
-                holder = b"sending:%d" % next(self._lease)
-                self._memory.lease(result.place, holder)
-                held_range = (result.place, holder)
-        except ZClusterError as error:
-            self._say(route, Missing(message.request, str(error)))
-            return
+        if message.kind:
+            planned = plan_cut(view, message.kind, message.selection)
+            if planned is None:
+                self._say(route, Missing(message.request, "it cannot be cut", 1))
+                return
+            view = memoryview(planned.tobytes())
+        elif result.place is not None:
+            holder = b"sending:%d" % next(self._lease)
+            self._memory.lease(result.place, holder)
+            held_range = (result.place, holder)
         self._end_sending((route, message.request))
         self._sending[route, message.request] = _Sending(view, held_range)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zcluster.core.node.records import Result
-from zcluster.errors import StoreFull
+from zcluster.errors import ProtocolError, StoreFull
+from zcluster.protocol.blobs import Plan
 from zcluster.protocol.selections import can_cut, cut, selection_from
 from zcluster.storage.arena import Arena, Range
 from zcluster.storage.slabs import Slabs
 
-__all__ = ["StoreMemory"]
+__all__ = ["StoreMemory", "plan_cut"]
 
 #: Cut parts up to this size stay in the nanny's heap and travel in messages.
 _INLINE = 16 << 10
@@ -89,11 +90,9 @@ class StoreMemory:
         """Return a part of a result as a result of its own; None if it cannot be cut."""
         if result.worker >= 0:
             return None
-        view = self.view(result)
-        chosen = selection_from(kind, selection)
-        if not can_cut(view, chosen):
+        plan = plan_cut(self.view(result), kind, selection)
+        if plan is None:
             return None
-        plan = cut(view, chosen)
         if plan.size <= _INLINE:
             return Result(plan.size, plan.tobytes(), lent=True)
         place = self.allocate(plan.size)
@@ -105,3 +104,17 @@ class StoreMemory:
     def close(self) -> None:
         """Give all memory back to the system."""
         self._slabs.close()
+
+
+def plan_cut(view: memoryview, kind: int, selection: list[int]) -> Plan | None:
+    """Return the plan of a part of a blob; None if it cannot be cut here.
+
+    That is so for a part that is not there, too: then the worker that takes it gets
+    the whole, finds the same, and its task fails with the reason.
+    """
+    try:
+        chosen = selection_from(kind, selection)
+        return cut(view, chosen) if can_cut(view, chosen) else None
+    except (ProtocolError, ArithmeticError, TypeError, ValueError):
+        # The last three come from NumPy, for a header that a broken worker has written.
+        return None
