@@ -205,6 +205,8 @@ class DataPort:
         return None if result is None or result.worker >= 0 else result
 
     def _fetch(self, route: bytes, message: Fetch) -> None:
+        # One of the same number takes its place, whatever comes of it.
+        self._end_sending((route, message.request))
         result = self._result(message.task)
         if result is None:
             if message.task in self._core.results:
@@ -228,7 +230,6 @@ class DataPort:
             holder = b"sending:%d" % next(self._lease)
             self._memory.lease(result.place, holder)
             held_range = (result.place, holder)
-        self._end_sending((route, message.request))
         self._sending[route, message.request] = _Sending(view, held_range)
 
     def _more(self, route: bytes, message: More) -> None:

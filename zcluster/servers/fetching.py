@@ -2,7 +2,8 @@
 
 One connection a node, opened when first needed. A fetch that fails at one holder
 is tried at the next; when none is left the core is told, and the scheduler finds
-another way.
+another way. One for which the store has no room now waits until it has: nobody else
+could do better with it, and to make the input again would not help.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ __all__ = ["Fetcher"]
 _SMALL = 16 << 10
 #: A holder that sends nothing for so long is given up.
 _PATIENCE = 2.0
+#: Seconds an input waits for room in the store, and between looks whether there is some.
+_ROOM_PATIENCE, _ROOM_LOOK = 10.0, 0.02
+#: No task has this number: a request for it only ends an earlier one.
+_NOTHING = -1 << 62
 _BURST = 32
 
 
@@ -36,6 +41,7 @@ class _Fetch:
     """One input on its way."""
 
     __slots__ = (
+        "full_since",
         "heap",
         "is_whole",
         "node",
@@ -53,6 +59,8 @@ class _Fetch:
         self.node = -1
         self.is_whole = False
         self.seen = 0.0
+        #: When there was no room for it for the first time; 0 if there was.
+        self.full_since = 0.0
         self.place: Range | None = None
         self.heap: bytearray | None = None
         self.target: memoryview | None = None
@@ -103,6 +111,7 @@ class Fetcher:
         self._decoder = Decoder((Slice, Missing))
         self._next = 1
         self._watching = False
+        self._closed = False
 
     def fetch(self, order: FetchOrder) -> None:
         """Start to fetch an input."""
@@ -110,6 +119,7 @@ class Fetcher:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         for connection in list(self._connections.values()):
             self._disconnect(connection)
 
@@ -197,15 +207,19 @@ class Fetcher:
                     fetch.nodes.insert(0, fetch.node)
                 self._try_next(fetch)
             elif not self._take(connection, fetch, message, frames[1:]):
-                connection.fetches.pop(message.request, None)
+                self._end(connection, message.request)
                 self._try_next(fetch)
 
     def _take(
         self, connection: _Connection, fetch: _Fetch, message: Slice, frames: list[Any]
     ) -> bool:
         """Write a slice where it belongs; False if this holder is of no use."""
-        if fetch.target is None and not self._make_room(fetch, message.total):
+        if message.total < 0:
             return False
+        if fetch.target is None and not self._make_room(fetch, message.total):
+            self._end(connection, message.request)
+            self._wait_for_room(fetch, message.total)
+            return True
         target = fetch.target
         assert target is not None
         data = frames[0].buffer if frames else memoryview(b"")
@@ -229,8 +243,6 @@ class Fetcher:
         return True
 
     def _make_room(self, fetch: _Fetch, total: int) -> bool:
-        if total < 0:
-            return False
         if total <= _SMALL:
             fetch.heap = bytearray(total)
             fetch.target = memoryview(fetch.heap)
@@ -240,6 +252,36 @@ class Fetcher:
             return False
         fetch.target = self._memory.writable(fetch.place, total)
         return True
+
+    def _wait_for_room(self, fetch: _Fetch, total: int) -> None:
+        now = self._loop.now()
+        fetch.full_since = fetch.full_since or now
+        limit = self._memory.limit
+        if total > limit or now - fetch.full_since > _ROOM_PATIENCE:
+            reason = (
+                f"the store of the node that needs it has no room for {total} bytes "
+                f"({self._memory.used} of {limit} are in use); release results, or start the "
+                "node with a larger memory limit"
+            )
+            self._on_failed(fetch.order.number, fetch.node, reason)
+            return
+        self._loop.call_later(_ROOM_LOOK, lambda: self._look_for_room(fetch, total))
+
+    def _look_for_room(self, fetch: _Fetch, total: int) -> None:
+        if self._closed:
+            return
+        place = self._memory.allocate(total)
+        if place is None:
+            self._wait_for_room(fetch, total)
+            return
+        self._memory.free(place)
+        fetch.nodes.insert(0, fetch.node)
+        self._try_next(fetch)
+
+    def _end(self, connection: _Connection, number: int) -> None:
+        """Want no more of a fetch; its holder lets go of what it was sending."""
+        del connection.fetches[number]
+        self._say(connection, Fetch(number, _NOTHING))
 
     def _discard(self, fetch: _Fetch) -> None:
         if fetch.place is not None:
@@ -258,7 +300,9 @@ class Fetcher:
         before = self._loop.now() - _PATIENCE
         for connection in list(self._connections.values()):
             silent = [n for n, fetch in connection.fetches.items() if fetch.seen < before]
-            stuck = [connection.fetches.pop(number) for number in silent]
+            stuck = [connection.fetches[number] for number in silent]
+            for number in silent:
+                self._end(connection, number)
             if stuck and not connection.fetches:
                 # A fresh connection next time: this one may be to a process that is gone.
                 self._disconnect(connection)

@@ -36,6 +36,11 @@ class StoreMemory:
         self._known: list[int] = []
 
     @property
+    def limit(self) -> int:
+        """The most bytes it keeps."""
+        return self._arena.limit
+
+    @property
     def used(self) -> int:
         """Bytes of the store that hold results."""
         return self._arena.statistics().used

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
+from msgspec.structs import replace
 
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, check_frames, encode
@@ -312,7 +313,7 @@ class Hub:
         if isinstance(answer, Refused):
             self.forget(peer.number)
             return answer
-        return _with_session(answer, peer.token, resumed=False, seen=0)
+        return replace(answer, token=peer.token, resumed=False, seen=0)
 
     def _resume(self, route: bytes, hello: Hello) -> Welcome | Refused:
         peer = self._tokens.get(hello.token)
@@ -329,17 +330,4 @@ class Hub:
         peer.route = route
         self._routes[route] = peer
         welcome = Welcome(0, b"", True, 0, "", "", {})
-        return _with_session(welcome, peer.token, resumed=True, seen=peer.session.heard)
-
-
-def _with_session(welcome: Welcome, token: bytes, resumed: bool, seen: int) -> Welcome:
-    return Welcome(
-        welcome.index,
-        token,
-        resumed,
-        seen,
-        welcome.scheduler,
-        welcome.package,
-        welcome.settings,
-        welcome.nodes,
-    )
+        return replace(welcome, token=peer.token, seen=peer.session.heard)

@@ -21,6 +21,7 @@ from zcluster.servers import dataport, fetching
 from zcluster.servers.dataport import DataPort
 from zcluster.servers.fetching import Fetcher
 from zcluster.servers.memory import StoreMemory
+from zcluster.storage.arena import Range
 from zcluster.transport.loop import Loop
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -162,6 +163,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a holder be given up after a tenth of a second."""
     monkeypatch.setattr(fetching, "_PATIENCE", 0.1)
+
+
+@pytest.fixture
+def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a holder be ahead by 64 KiB, so that it is never done before it is asked for more."""
+    monkeypatch.setattr(fetching, "WINDOW", 64 * KIB)
 
 
 # ------------------------------------------------------------------------- what is brought
@@ -312,7 +319,6 @@ def test_a_slow_holder_is_waited_for(bench: Bench) -> None:
 
 LIES: dict[str, Callable[[int], list[list[bytes]]]] = {
     "no size": lambda request: [[encode(Slice(request, 0, -1)), b""]],
-    "too large": lambda request: [[encode(Slice(request, 0, 1 << 50)), b"x"]],
     "in the middle": lambda request: [[encode(Slice(request, 5, 10)), b"x"]],
     "before the start": lambda request: [[encode(Slice(request, -5, 10)), b"x" * 5]],
     "past the end": lambda request: [[encode(Slice(request, 0, 3)), b"abcd"]],
@@ -350,12 +356,60 @@ def test_what_is_not_understood_or_not_asked_for_is_passed_over(bench: Bench) ->
     assert bench.fetch(1, [1]).blob == b"abc"
 
 
-def test_an_input_for_which_there_is_no_room_fails_and_leaves_no_hole(bench: Bench) -> None:
+# ------------------------------------------------------------------------------------ room
+
+
+def test_an_input_that_can_never_fit_fails_with_the_reason(bench: Bench) -> None:
+    """To make it again would not help, which is what the scheduler does without a reason."""
     bench.holder(1).keep(7, np.zeros(9 * MIB, "u1"))
     bench.order(7, [1])
     bench.until(lambda: bench.failed)
-    assert bench.failed == [(7, 1, "")]
+    ((number, node, reason),) = bench.failed
+    assert (number, node) == (7, 1)
+    assert f"no room for {9 * MIB + 64} bytes (0 of {8 * MIB} are in use)" in reason
     assert bench.memory.used == 0
+
+
+def fill(bench: Bench) -> list[Range]:
+    """Take all room of the store."""
+    places = []
+    while (place := bench.memory.allocate(MIB)) is not None:
+        places.append(place)
+    return places
+
+
+@pytest.mark.usefixtures("small_window")
+def test_an_input_for_which_there_is_no_room_waits_until_there_is(bench: Bench) -> None:
+    holder = bench.holder(1)
+    blob = holder.keep(7, np.arange(100_000))
+    places = fill(bench)
+    bench.order(7, [1])
+    bench.until(lambda: holder.port.sent_bytes)
+    sent = holder.port.sent_bytes
+    looks = bench.loop.now() + 3 * fetching._ROOM_LOOK
+    bench.until(lambda: bench.loop.now() > looks)
+    assert (bench.fetched, bench.failed) == ({}, [])
+    assert holder.port.sent_bytes == sent  # not sent in vain, again and again
+    bench.memory.free(places.pop())
+    bench.until(lambda: bench.fetched)
+    assert bench.bytes_of(bench.fetched[7]) == blob
+
+
+@pytest.mark.usefixtures("small_window")
+def test_an_input_does_not_wait_for_room_for_ever_nor_does_its_holder(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_ROOM_PATIENCE", 0.1)
+    holder = bench.holder(1)
+    holder.keep(7, np.arange(100_000))
+    fill(bench)
+    bench.order(7, [1])
+    bench.until(lambda: bench.failed)
+    assert "has no room" in bench.failed[0][2]
+    place = holder.core.results.pop(7).place
+    assert place is not None
+    holder.memory.free(place)
+    bench.until(lambda: holder.memory.used == 0)  # it let go of what it was sending
 
 
 def test_closing_in_the_midst_tells_nobody(bench: Bench) -> None:

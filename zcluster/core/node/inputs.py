@@ -20,6 +20,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from zcluster.core.node.records import (
     Assignment,
     Effects,
@@ -304,16 +306,13 @@ class NodeInputs:
         place = error.exception
         if place is not None:
             exception = frame[place[1] : place[2]]
-        told = ErrorInfo(
-            error.kind,
-            error.type_name,
-            error.message,
-            error.traceback,
-            assignment.task,
-            assignment.attempt,
-            self.name,
-            worker,
-            (0, 0, len(exception)) if exception else None,
+        told = replace(
+            error,
+            origin=assignment.task,
+            attempt=assignment.attempt,
+            node=self.name,
+            worker=worker,
+            exception=(0, 0, len(exception)) if exception else None,
         )
         message = Failed([assignment.task], [assignment.attempt], [0], [told])
         self.effects.to_scheduler.append((message, [exception]))

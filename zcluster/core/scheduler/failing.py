@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from zcluster.core.scheduler.assigning import give_back, leave_node, tidy_heirs
 from zcluster.core.scheduler.pages import (
     DATA,
@@ -57,7 +59,8 @@ def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: Erro
 def fail(s: SchedulerState, task: int, failure: Failure) -> None:
     """A task failed for good, and with it all that would have used its result."""
     inherited = Failure(_as_input(failure.error, task), failure.exception)
-    first = True
+    told: dict[int, list[int]] = {}
+    current_failure = failure
     stack = [task]
     while stack:
         current = stack.pop()
@@ -65,27 +68,34 @@ def fail(s: SchedulerState, task: int, failure: Failure) -> None:
         if found is None or found[0].state[found[1]] not in _OPEN:
             continue
         page, row = found
-        s.failures[current] = failure if first else inherited
-        heirs = _settle(s, current, page, row, _FAILED, tell=not first)
-        stack.extend(heirs)
-        first = False
+        s.failures[current] = current_failure
+        wanters = [client.peer for client in s.wanters(current, page, row)]
+        if current_failure is failure:
+            for peer in wanters:
+                _tell_failed(s, peer, [current], failure)
+        else:
+            for peer in wanters:
+                told.setdefault(peer, []).append(current)
+        stack.extend(_settle(s, current, page, row, _FAILED, tell=current_failure is inherited))
+        current_failure = inherited
+    for peer, tasks in told.items():
+        _tell_failed(s, peer, tasks, inherited)
     tidy_heirs(s)
 
 
 def _as_input(error: ErrorInfo, origin: int) -> ErrorInfo:
     if error.kind == "input":
         return error
-    return ErrorInfo(
-        "input",
-        error.type_name,
-        error.message,
-        error.traceback,
-        origin,
-        error.attempt,
-        error.node,
-        error.worker,
-        error.exception,
-    )
+    return replace(error, kind="input", origin=origin)
+
+
+def _tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure) -> None:
+    error = failure.error
+    if error.exception is not None:
+        error = replace(error, exception=(0, 0, len(failure.exception)))
+    count = len(tasks)
+    message = Failed(tasks, [error.attempt] * count, [0] * count, [error])
+    s.say(peer, message, [failure.exception])
 
 
 def cancel(s: SchedulerState, tasks: list[int], reason: str) -> None:
@@ -153,8 +163,6 @@ def _settle(
     if page.flags[row] & DATA:
         # A node may have it from the client already, and is told of no other end.
         s.free(task, s.nodes)
-    if state == _FAILED:
-        _tell_failed(s, task, page, row)
     layer = page.layer[row]
     if layer.watchers and state != _RELEASED:
         heirs.extend(_fail_whole(layer.parent or layer, task))
@@ -184,22 +192,3 @@ def _fail_whole(layer: LayerRecord, task: int) -> list[int]:
         for watcher in layer.watchers
         for heir in range(watcher.first, watcher.first + watcher.arrived)
     ]
-
-
-def _tell_failed(s: SchedulerState, task: int, page: Page, row: int) -> None:
-    failure = s.failures[task]
-    error = failure.error
-    if error.exception is not None:
-        error = ErrorInfo(
-            error.kind,
-            error.type_name,
-            error.message,
-            error.traceback,
-            error.origin,
-            error.attempt,
-            error.node,
-            error.worker,
-            (0, 0, len(failure.exception)),
-        )
-    for client in s.wanters(task, page, row):
-        s.say(client.peer, Failed([task], [error.attempt], [0], [error]), [failure.exception])

@@ -13,6 +13,8 @@ What happens when a worker dies is in `failing.on_failed` (its tasks come back a
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from zcluster.core.scheduler.arrival import complete
 from zcluster.core.scheduler.assigning import give_back
 from zcluster.core.scheduler.failing import fail
@@ -22,7 +24,7 @@ from zcluster.core.scheduler.records import ClientRecord, NodeRecord
 from zcluster.core.scheduler.releasing import drop_want
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import Hello, NodeInfo, Nodes, Refused, Welcome, WorkerInfo
+from zcluster.protocol.messages import Hello, Nodes, Refused, Welcome, WorkerInfo
 from zcluster.types import first_task
 
 __all__ = [
@@ -63,9 +65,7 @@ def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcom
         remove_node(s, other, "a new incarnation took its place")
     index = s.next_node
     s.next_node += 1
-    info = NodeInfo(
-        index, info.name, info.host, info.pid, info.data, info.door, info.store_limit, info.workers
-    )
+    info = replace(info, index=index)
     s.nodes[index] = NodeRecord(index, peer, info, _slots(info.workers))
     s.journal.note(s.now, "node joined", info.name, ())
     _tell_clients(s, Nodes([info], []))
@@ -78,10 +78,7 @@ def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcom
 
 def set_workers(s: SchedulerState, node: NodeRecord, workers: list[WorkerInfo]) -> None:
     """Take note of a node's workers as they are now."""
-    old = node.info
-    node.info = NodeInfo(
-        old.index, old.name, old.host, old.pid, old.data, old.door, old.store_limit, workers
-    )
+    node.info = replace(node.info, workers=workers)
     node.slots = _slots(workers)
     _tell_clients(s, Nodes([node.info], []))
 

@@ -229,7 +229,7 @@ def test_one_failure_in_a_layer_fails_who_takes_all_of_it(desk: Any, graph_of: A
     d.flush()
     d.finish(node, [first])
     d.fail(node, first + 1)
-    assert [m.tasks for m in d.take(Failed)] == [[first + 4], [first + 3]]
+    assert [m.tasks for m in d.take(Failed)] == [[first + 4, first + 3]]
     assert d.word(first + 2) in ("released", "assigned")
 
 
