@@ -40,7 +40,6 @@ class AssignBatch:
         self._arities: list[int] = []
         self._inputs: list[int] = []
         self._workers: list[int] = []
-        self._has_workers = False
         self._offsets: list[int] = [0]
         self._constants = bytearray()
         self._selections: list[int] = []
@@ -68,9 +67,10 @@ class AssignBatch:
                 self._locate(inputs)
         if page.selections and row in page.selections:
             self._selections.extend(page.selections[row])
-        self._workers.append(worker)
-        if worker >= 0:
-            self._has_workers = True
+        if worker >= 0 or self._workers:
+            # A column only where somebody is bound to a worker.
+            self._workers.extend([-1] * (len(self._tasks) - 1 - len(self._workers)))
+            self._workers.append(worker)
         low, high = page.offsets[row], page.offsets[row + 1]
         if low != high:
             self._constants += page.constants[low:high]
@@ -155,7 +155,7 @@ class AssignBatch:
             self._arities,
             self._inputs,
             self._flags(),
-            self._workers if self._has_workers else [],
+            self._workers,
             self._offsets if self._constants else [],
             self._selections,
             list(self._places.values()),

@@ -28,6 +28,8 @@ __all__ = ["dispatch"]
 
 #: The longest run of root tasks given to one node at a time.
 _RUN = 256
+#: The most single tasks assigned before the next client has its turn.
+_IN_A_ROW = 32
 _AHEAD, _READY = State.AHEAD, State.READY
 
 
@@ -89,15 +91,7 @@ def _give_next(
     if top is None:
         return False
     if top[2] == 1:
-        s.queues.take(1)
-        found = s.find(top[1])
-        if found is None or found[0].state[found[1]] != _READY:
-            return True
-        page, row = found
-        target, worker = placement.choose(s, node, page, row)
-        if target is not node:
-            batch = batches.setdefault(target.index, AssignBatch(s, target))
-        _assign(s, target, batch, top[1], page, row, worker)
+        _give_ready(s, node, batch, batches)
         s.queues.next_turn()
         return True
     share = -(-top[2] // open_nodes)
@@ -112,6 +106,31 @@ def _give_next(
             _assign(s, node, batch, current, run_page, row, -1)
     s.queues.next_turn()
     return True
+
+
+def _give_ready(
+    s: SchedulerState, node: NodeRecord, batch: AssignBatch, batches: dict[int, AssignBatch]
+) -> None:
+    """Assign single ready tasks; a few in a row where there is only one node to choose."""
+    queues, ahead = s.queues, node.ahead
+    is_only_node = len(s.nodes) == 1
+    left = min(_IN_A_ROW, s.settings.batch - len(batch)) if is_only_node else 1
+    while left > 0:
+        left -= 1
+        task = queues.take(1)[1]
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _READY:
+            page, row = found
+            if is_only_node and not page.layer[row].preferred:
+                _assign(s, node, batch, task, page, row, -1)
+            else:
+                target, worker = placement.choose(s, node, page, row)
+                if target is not node and target.index not in batches:
+                    batches[target.index] = AssignBatch(s, target)
+                _assign(s, target, batches[target.index], task, page, row, worker)
+        top = queues.head()
+        if top is None or top[2] > 1 or node.room <= 0 or (ahead and ahead[0][0] < top[0]):
+            return
 
 
 def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: Entry | None) -> bool:

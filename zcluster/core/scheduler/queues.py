@@ -78,6 +78,10 @@ class ReadyQueues:
         while heaps[turns[0]][0][0] >> PRIORITY_SHIFT != best:
             turns.append(turns.pop(0))
 
+    def head(self) -> Entry | None:
+        """Return the entry `take` would take from, without giving a turn to anybody."""
+        return self._heaps[self._turns[0]][0] if self._turns else None
+
     def take(self, most: int) -> Entry:
         """Remove and return up to ``most`` tasks of the entry `peek` shows."""
         client = self._turns[0]
