@@ -78,4 +78,3 @@ def test_the_use_in_the_readme_fits_one_screen() -> None:
     lines = (_ROOT / "README.md").read_text().splitlines()
     end = next(place for place, line in enumerate(lines) if "client.close()" in line)
     assert end < 40
-    assert any("<!-- figures -->" in line for line in lines)
