@@ -88,8 +88,8 @@ class Fetcher:
     on_fetched : callable
         ``on_fetched(number, result)``.
     on_failed : callable
-        ``on_failed(number, node, reason)``: the last holder tried does not have it;
-        with a reason, nobody will ever be able to bring it.
+        ``on_failed(number, node, kind, reason)``: the last holder tried does not have it;
+        with a kind (of `ErrorInfo`) and a reason, nobody will be able to bring it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Fetcher:
         memory: StoreMemory,
         nodes: dict[int, NodeInfo],
         on_fetched: Callable[[int, Result], None],
-        on_failed: Callable[[int, int, str], None],
+        on_failed: Callable[[int, int, str, str], None],
     ) -> None:
         self._loop = loop
         self._context = context
@@ -143,7 +143,7 @@ class Fetcher:
             self._say(connection, More(number, WINDOW))
             self._watch()
             return
-        self._on_failed(fetch.order.number, fetch.node, "")
+        self._on_failed(fetch.order.number, fetch.node, "", "")
 
     def _connect(self, index: int, info: NodeInfo) -> _Connection:
         connection = self._connections.get(index)
@@ -199,7 +199,7 @@ class Fetcher:
                 del connection.fetches[message.request]
                 if message.kind == 2:
                     self._discard(fetch)
-                    self._on_failed(fetch.order.number, fetch.node, message.reason)
+                    self._on_failed(fetch.order.number, fetch.node, "serialize", message.reason)
                     continue
                 if message.kind == 1:
                     # It comes whole, and the worker that takes it cuts it.
@@ -263,7 +263,7 @@ class Fetcher:
                 f"({self._memory.used} of {limit} are in use); release results, or start the "
                 "node with a larger memory limit"
             )
-            self._on_failed(fetch.order.number, fetch.node, reason)
+            self._on_failed(fetch.order.number, fetch.node, "store", reason)
             return
         self._loop.call_later(_ROOM_LOOK, lambda: self._look_for_room(fetch, total))
 

@@ -371,8 +371,8 @@ class _Incarnation:
     def _on_fetched(self, number: int, result: Result) -> None:
         self._core.on_fetched(number, result, self._loop.now())
 
-    def _on_unfetched(self, number: int, node: int, reason: str) -> None:
-        self._core.on_unfetched(number, node, reason, self._loop.now())
+    def _on_unfetched(self, number: int, node: int, kind: str, reason: str) -> None:
+        self._core.on_unfetched(number, node, self._loop.now(), kind, reason)
 
     # -------------------------------------------------------------------------- effects
 

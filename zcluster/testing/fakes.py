@@ -410,7 +410,7 @@ class FakeNode:
             self.store.bytes[place] = blob
             self.core.on_fetched(order.number, Result(len(blob), place=place), self.world.now)
             return
-        self.core.on_unfetched(order.number, last, "", self.world.now)
+        self.core.on_unfetched(order.number, last, self.world.now)
 
 
 # ------------------------------------------------------------------------------ clients

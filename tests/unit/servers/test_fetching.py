@@ -88,7 +88,7 @@ class Bench:
         self.context: zmq.Context[Any] = zmq.Context()
         self.memory = StoreMemory(8 * MIB, lambda slab, fd: None)
         self.fetched: dict[int, Result] = {}
-        self.failed: list[tuple[int, int, str]] = []
+        self.failed: list[tuple[int, int, str, str]] = []
         self.nodes = {
             index: NodeInfo(index, f"n{index}", "host", 1, self.address(index), "", 0, [])
             for index in (1, 2, 3)
@@ -99,7 +99,7 @@ class Bench:
             self.memory,
             self.nodes,
             self._on_fetched,
-            lambda number, node, reason: self.failed.append((number, node, reason)),
+            lambda *said: self.failed.append(said),
         )
         self.others: list[Holder | Liar] = []
 
@@ -252,7 +252,7 @@ def test_an_input_that_nobody_has_fails_with_the_last_holder(
     bench.holder(2)
     bench.order(7, nodes)
     bench.until(lambda: bench.failed)
-    assert bench.failed == [(7, last, "")]
+    assert bench.failed == [(7, last, "", "")]
     assert bench.fetched == {}
 
 
@@ -261,8 +261,8 @@ def test_an_input_that_can_never_travel_fails_at_once_with_the_reason(bench: Ben
     bench.holder(2)
     bench.order(7, [1, 2])
     bench.until(lambda: bench.failed)
-    ((number, node, reason),) = bench.failed
-    assert (number, node) == (7, 1)
+    ((number, node, kind, reason),) = bench.failed
+    assert (number, node, kind) == (7, 1, "serialize")
     assert "cannot be pickled" in reason
 
 
@@ -287,7 +287,7 @@ def test_a_silent_holder_is_given_up_after_a_while(bench: Bench) -> None:
     bench.until(lambda: bench.fetched and bench.failed)
     assert liar.heard[:2] == [Fetch(1, 1), More(1, dataport.WINDOW)]
     assert bench.fetched[1].blob == blob
-    assert bench.failed == [(2, 1, "")]
+    assert bench.failed == [(2, 1, "", "")]
     assert 1 not in bench.fetcher._connections  # it may be a process that is gone
 
 
@@ -364,8 +364,8 @@ def test_an_input_that_can_never_fit_fails_with_the_reason(bench: Bench) -> None
     bench.holder(1).keep(7, np.zeros(9 * MIB, "u1"))
     bench.order(7, [1])
     bench.until(lambda: bench.failed)
-    ((number, node, reason),) = bench.failed
-    assert (number, node) == (7, 1)
+    ((number, node, kind, reason),) = bench.failed
+    assert (number, node, kind) == (7, 1, "store")
     assert f"no room for {9 * MIB + 64} bytes (0 of {8 * MIB} are in use)" in reason
     assert bench.memory.used == 0
 
@@ -405,7 +405,7 @@ def test_an_input_does_not_wait_for_room_for_ever_nor_does_its_holder(
     fill(bench)
     bench.order(7, [1])
     bench.until(lambda: bench.failed)
-    assert "has no room" in bench.failed[0][2]
+    assert "has no room" in bench.failed[0][3]
     place = holder.core.results.pop(7).place
     assert place is not None
     holder.memory.free(place)

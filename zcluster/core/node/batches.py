@@ -142,7 +142,7 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     for entry in kept:
         heapq.heappush(ready, entry)
     for assignment in stranded:
-        core.fail_input(assignment, "it lives in a worker where this task may not run")
+        core.fail_input(assignment, "serialize", "it lives in a worker where this task may not run")
     return chosen
 
 

@@ -172,7 +172,7 @@ class NodeInputs:
         if result.worker >= 0:
             reason = "a part is asked of a result that cannot be pickled"
             for assignment in list(self.awaited.get(number, ())):
-                self.fail_input(assignment, reason)
+                self.fail_input(assignment, "serialize", reason)
             return
         cut = self.memory.cut(result, kind, selection)
         if cut is not None:
@@ -229,10 +229,12 @@ class NodeInputs:
             self._let_go(task, old)
         self.arrived(task, result)
 
-    def on_unfetched(self, number: int, node: int, reason: str, now: float) -> None:
+    def on_unfetched(
+        self, number: int, node: int, now: float, kind: str = "", reason: str = ""
+    ) -> None:
         """An input could not be had from a node.
 
-        The tasks that wait go back; with a reason, which is final, they fail.
+        The tasks that wait go back; with a kind of error, which is final, they fail.
         """
         self.now = now
         waiting = list(self.awaited.get(number, ()))
@@ -240,18 +242,18 @@ class NodeInputs:
         if task < 0 or number in self.results:
             return  # nobody waits for it any more
         self.places.pop(task, None)
-        if reason:
+        if kind:
             for assignment in waiting:
-                self.fail_input(assignment, reason)
+                self.fail_input(assignment, kind, reason)
             return
         self.effects.to_scheduler.append((Unreachable([task], node), ()))
         self._return(waiting)
 
-    def fail_input(self, assignment: Assignment, reason: str) -> None:
+    def fail_input(self, assignment: Assignment, kind: str, reason: str) -> None:
         """Fail a task because an input can never reach a worker where it could run."""
         message = f"an input of {assignment.layer.name!r} cannot be brought to it: {reason}"
-        kind = "zcluster.errors.ResultNotSerializable"
-        error = ErrorInfo("serialize", kind, message, "", 0, 0, "", "")
+        name = "StoreFull" if kind == "store" else "ResultNotSerializable"
+        error = ErrorInfo(kind, f"zcluster.errors.{name}", message, "", 0, 0, "", "")
         self._fail(assignment, error, b"", "")
 
     def _unuse(self, number: int) -> None:

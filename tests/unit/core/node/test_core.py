@@ -76,7 +76,7 @@ def test_one_fetch_serves_all_who_wait(bench: Any) -> None:
 def test_tasks_go_back_when_an_input_cannot_be_had(bench: Any) -> None:
     b = bench()
     b.assign({2: [1], 3: [1]}, places=[(1, 50, [3])])
-    b.core.on_unfetched(1, 3, "", b.now)
+    b.core.on_unfetched(1, 3, b.now)
     assert b.said(Unreachable) == [Unreachable([1], 3)]
     assert b.said(Recalled) == [Recalled([2, 3], [1, 1])]
     assert b.core.tasks == {}
@@ -91,8 +91,8 @@ def test_an_answer_to_a_fetch_nobody_waits_for_is_let_go(bench: Any) -> None:
     place = b.store.allocate(100)
     b.core.on_fetched(1, Result(100, place=place), b.now)
     assert b.store.used == 0
-    b.core.on_unfetched(1, 3, "", b.now)
-    b.core.on_unfetched(-9, 3, "", b.now)
+    b.core.on_unfetched(1, 3, b.now)
+    b.core.on_unfetched(-9, 3, b.now)
     assert b.said(Recalled) == []
 
 

@@ -331,7 +331,7 @@ class History:
             if node.fetches and self.random.random() < 0.5:
                 order = node.fetches.pop()
                 at = self.random.choice([*order.nodes, -1])
-                node.core.on_unfetched(order.number, at, "", self.world.now)
+                node.core.on_unfetched(order.number, at, self.world.now)
 
     def scatter(self) -> None:
         client = self.random.choice(self.present())
