@@ -227,6 +227,8 @@ class _PartReader:
         layer.arrived += part.count
         if self._hold:
             submission.held = submission.arrived
+        #: How far the part's selection table has been read.
+        self._selected = 0
         aliases = _known_keys(self._s, layer, first, part.count) if layer.shared else {}
         if aliases:
             _revive(self._s, set(aliases.values()))
@@ -275,14 +277,43 @@ class _PartReader:
             else:
                 self._queue_run(layer, page, row, task, count, columns.orders is None)
             return
-        for current in range(task, stop):
+        self._link_all(layer, columns, page, part_first, task, stop, aliases)
+
+    def _link_all(
+        self,
+        layer: LayerRecord,
+        columns: Columns,
+        page: Page,
+        part_first: int,
+        task: int,
+        stop: int,
+        aliases: dict[int, int],
+    ) -> None:
+        """Give new rows their inputs and selections."""
+        at, arity, indptr = task - part_first, columns.arity, columns.indptr
+        ends: Sequence[int]
+        if indptr is None:
+            ends = range(at * arity, (stop - part_first + 1) * arity, arity) if arity else ()
+        else:
+            ends = indptr[at : at + stop - task + 1]
+        sources = self._sources(columns.indices[ends[0] : ends[-1]]) if ends else []
+        has_table = len(columns.selections) > 0
+        low = 0
+        for k in range(stop - task):
+            current = task + k
+            high = ends[k + 1] - ends[0] if ends else 0
+            taken = sources[low:high]
+            low = high
+            if has_table:
+                width = row_width(layer.slots, layer.whole_slots, len(taken))
+                row_of_table = columns.selections[self._selected : self._selected + width]
+                self._selected += width
+                if current not in aliases:
+                    page.selections[current - page.start] = list(row_of_table)
             if current in aliases:
                 self._link(page.layer[current - page.start], page, current, [aliases[current]])
-                continue
-            sources = self._sources(columns, current - part_first)
-            self._link(layer, page, current, sources)
-            if len(columns.selections):
-                self._select(layer, columns, page, current, current - part_first, len(sources))
+            else:
+                self._link(layer, page, current, taken)
 
     def _expect_data(self, page: Page, task: int, stop: int, aliases: dict[int, int]) -> None:
         """Have data tasks wait for their data, but for those that are known already."""
@@ -307,17 +338,12 @@ class _PartReader:
         for k in range(count):
             enqueue(self._s, task + k, page, row + k)
 
-    def _sources(self, columns: Columns, at: int) -> list[int]:
-        """Return the inputs of a new row, as tasks."""
-        if columns.indptr is None:
-            low, high = at * columns.arity, (at + 1) * columns.arity
-        else:
-            low, high = columns.indptr[at], columns.indptr[at + 1]
+    def _sources(self, indices: Sequence[int]) -> list[int]:
+        """Return inputs, as tasks."""
         base, own, imports = self._submission.first, self._end, self._submission.imports
-        return [
-            base + index if index < own else imports[index - own]
-            for index in columns.indices[low:high]
-        ]
+        if not imports:
+            return [base + index for index in indices]
+        return [base + index if index < own else imports[index - own] for index in indices]
 
     def _link(self, layer: LayerRecord, page: Page, task: int, sources: list[int]) -> None:
         """Count the inputs of a new row, and note it as a consumer of each."""
@@ -367,20 +393,6 @@ class _PartReader:
             enqueue(s, task, page, row)
         elif unplaced == 0:
             _try_ahead(s, task, page, row)
-
-    def _select(
-        self, layer: LayerRecord, columns: Columns, page: Page, task: int, at: int, arity: int
-    ) -> None:
-        """Keep a row's selections; in a layer with a table all rows are as wide."""
-        width = row_width(layer.slots, layer.whole_slots, arity)
-        if columns.indptr is None:
-            low = at * width
-        else:
-            low = sum(
-                row_width(layer.slots, layer.whole_slots, columns.indptr[k + 1] - columns.indptr[k])
-                for k in range(at)
-            )
-        page.selections[task - page.start] = list(columns.selections[low : low + width])
 
 
 def _known_keys(s: SchedulerState, layer: LayerRecord, first: int, count: int) -> dict[int, int]:

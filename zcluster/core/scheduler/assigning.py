@@ -56,7 +56,7 @@ def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int)
     if heir < 0:
         return
     place_heir(s, heir, node)
-    if row in page.more:
+    if page.more and row in page.more:
         for other in page.more[row]:
             place_heir(s, other, node)
 

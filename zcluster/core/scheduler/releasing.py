@@ -35,6 +35,8 @@ _FINISHED, _RELEASED, _FAILED, _CANCELLED = (
     State.FAILED,
     State.CANCELLED,
 )
+_FORGOTTEN = State.FORGOTTEN
+_ENDED = (_RELEASED, _FAILED, _CANCELLED)
 #: Not finished, not failed, not cancelled.
 _OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
 
@@ -100,22 +102,14 @@ def forget_some(s: SchedulerState, most: int) -> None:
         if found is None:
             continue
         page, row = found
-        if (
-            page.kin[row]
-            or page.refs[row]
-            or page.state[row]
-            not in (
-                _RELEASED,
-                _FAILED,
-                _CANCELLED,
-            )
-        ):
+        if page.kin[row] or page.refs[row] or page.state[row] not in _ENDED:
             continue
         for task_in in page.indices[page.indptr[row] : page.indptr[row + 1]]:
             source = pages[task_in >> PAGE_BITS]
             at = task_in - source.start
-            source.kin[at] -= 1
-            if source.kin[at] == 0 and source.refs[at] == 0:
+            kin = source.kin[at] - 1
+            source.kin[at] = kin
+            if kin == 0 and source.refs[at] == 0:
                 dying.append(task_in)
         _forget_row(s, task, page, row)
 
@@ -124,8 +118,10 @@ def _forget_row(s: SchedulerState, task: int, page: Page, row: int) -> None:
     layer = page.layer[row]
     if page.state[row] == _FAILED:
         s.failures.pop(task, None)
-    page.state[row] = State.FORGOTTEN
-    page.clear_heirs(row)
+    page.state[row] = _FORGOTTEN
+    page.heir[row] = -1
+    if page.more:
+        page.more.pop(row, None)
     if layer.shared and layer.keys is not None:
         key = layer.keys[task - layer.first]
         if s.keys.get(key) == task:

@@ -34,7 +34,8 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
     stale: list[int] = []
     counts: dict[bytes, int] = {}
     start = 0
-    clients = s.clients
+    clients, wants, elsewhere = s.clients, s.wants, s.elsewhere
+    is_only_node = len(s.nodes) == 1
     for task, attempt, length, size in zip(
         message.tasks, message.attempts, message.lengths, message.sizes, strict=True
     ):
@@ -79,12 +80,12 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
                 client.resolved.append((task, blob))
                 if blob is not None and page.refs[row] == 1:
                     page.flags[row] |= DELIVERED
-        if task in s.wants:
+        if wants and task in wants:
             _tell_others(s, task, frame[start:stop] if length >= 0 else None)
-        if length > 0 and page.heir[row] >= 0 and len(s.nodes) > 1:
+        if length > 0 and not is_only_node and page.heir[row] >= 0:
             s.keep_inline(task, bytes(frame[start:stop]))
         start = stop
-        if s.elsewhere:
+        if elsewhere:
             drop_elsewhere(s, task, index)
         finish_row(s, task, page, row)
     if s.loose:
@@ -139,12 +140,11 @@ def finish_row(s: SchedulerState, task: int, page: Page, row: int) -> None:
     page.state[row] = _FINISHED
     heir = page.heir[row]
     if heir >= 0:
-        _wake(s, heir)
-        if row in page.more:
-            for other in page.more[row]:
-                _wake(s, other)
-            del page.more[row]
         page.heir[row] = -1
+        _wake(s, heir)
+        if page.more and row in page.more:
+            for other in page.more.pop(row):
+                _wake(s, other)
     layer = page.layer[row]
     if layer.watchers or layer.whole:
         finish_whole(s, layer)
