@@ -38,6 +38,7 @@ def build(shape: str, leaves: int) -> Any:
     import numpy as np
 
     from zcluster.graph.layers import Graph, GraphLayer
+    from zcluster.graph.order import order_graph
     from zcluster.protocol.callables import Packed
 
     def layer(name: str, count: int, **edges: Any) -> Any:
@@ -56,6 +57,7 @@ def build(shape: str, leaves: int) -> Any:
             sums.call = 0
             first, count = graph.add_layer(sums), count // 2
         graph.outputs = [(first, 1)]
+        order_graph(graph)  # depth first, as collections are sent
     return graph
 
 

@@ -74,8 +74,9 @@ def place_heir(s: SchedulerState, heir: int, node: int) -> None:
     if page is None:
         return
     row = heir - page.start
-    page.unplaced[row] -= 1
-    if page.unplaced[row] == 0 and page.state[row] == _WAITING and page.missing[row]:
+    unplaced = page.unplaced[row] - 1
+    page.unplaced[row] = unplaced
+    if unplaced == 0 and page.state[row] == _WAITING and page.missing[row]:
         queue_ahead(s, heir, page, row, node)
 
 
@@ -84,8 +85,9 @@ def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -
     layer = page.layer[row]
     if layer.workers or layer.whole or node not in s.nodes:
         return
-    for task_in in page.inputs(row):
-        source = s.pages[task_in >> PAGE_BITS]
+    pages = s.pages
+    for task_in in page.indices[page.indptr[row] : page.indptr[row + 1]]:
+        source = pages[task_in >> PAGE_BITS]
         at = task_in - source.start
         if source.state[at] == _ASSIGNED:
             if source.node[at] != node:

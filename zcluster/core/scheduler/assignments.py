@@ -172,25 +172,31 @@ class AssignBatch:
         Decided when the batch leaves, because consumers are assigned after
         their inputs, mostly in the same batch.
         """
-        pages = self._s.pages
+        pages, wants = self._s.pages, self._s.wants
         index = self._node.index
         flags: list[int] = []
         for task in self._tasks:
             page = pages[task >> PAGE_BITS]
             row = task - page.start
-            passing = 0
             heir = page.heir[row]
-            if heir >= 0 and not page.flags[row] & WANTED and task not in self._s.wants:
-                more = page.more.get(row)
-                if page.refs[row] == (1 if more is None else 1 + len(more)):
-                    passing = 1
-                    for consumer in (heir,) if more is None else (heir, *more):
-                        other = pages[consumer >> PAGE_BITS]
-                        at = consumer - other.start
-                        if other.state[at] != _ASSIGNED or other.node[at] != index:
-                            passing = 0
-                            break
-                    if passing:
-                        page.flags[row] |= PASSING
-            flags.append(passing)
+            if heir < 0 or page.flags[row] & WANTED or (wants and task in wants):
+                flags.append(0)
+                continue
+            more = page.more.get(row) if page.more else None
+            passing = page.refs[row] == (1 if more is None else 1 + len(more))
+            if passing:
+                other = pages[heir >> PAGE_BITS]
+                at = heir - other.start
+                passing = other.state[at] == _ASSIGNED and other.node[at] == index
+            if passing and more is not None:
+                passing = all(self._has(consumer) for consumer in more)
+            if passing:
+                page.flags[row] |= PASSING
+            flags.append(1 if passing else 0)
         return flags
+
+    def _has(self, task: int) -> bool:
+        """Whether a task is assigned to the node."""
+        page = self._s.pages[task >> PAGE_BITS]
+        row = task - page.start
+        return page.state[row] == _ASSIGNED and page.node[row] == self._node.index
