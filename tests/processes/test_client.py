@@ -147,3 +147,17 @@ def test_a_script_that_never_closes_ends_by_itself() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "5050\n", "")
+
+
+def test_a_cancelled_task_that_runs_on_holds_up_nobody() -> None:
+    """Its slot counts as taken until it ends; what comes after goes to the other one."""
+    with Client(n_workers=2, threads_per_worker=1) as client:
+        client.wait_for_workers(2, timeout=20)
+        started = client.submit(os.getpid, pure=False).result(10)
+        assert started > 0
+        sleeper = client.submit(time.sleep, 30, pure=False)
+        while "assigned" not in client.explain(sleeper):
+            pass
+        client.cancel([sleeper])
+        futures = [client.submit(abs, -number, pure=False) for number in range(6)]
+        assert [future.result(10) for future in futures] == list(range(6))

@@ -285,6 +285,46 @@ def test_exceptions_that_end_programs_end_only_the_task(
     assert same_workers(client) == before
 
 
+@pytest.mark.parametrize(
+    ("kind", "arguments", "fields"),
+    [
+        (UnicodeDecodeError, ("utf-8", b"\xff", 0, 1, "why"), ["encoding", "object", "reason"]),
+        (SyntaxError, ("why", ("file.py", 3, 1, "a b")), ["msg", "filename", "lineno"]),
+        (StopIteration, (7,), ["value"]),
+        (SystemExit, (3,), ["code"]),
+        (FileNotFoundError, (2, "why", "file.txt"), ["errno", "strerror", "filename"]),
+    ],
+)
+def test_an_exception_keeps_what_its_class_keeps_outside_its_arguments(
+    client: Client, kind: type[BaseException], arguments: tuple[Any, ...], fields: list[str]
+) -> None:
+    """A UnicodeDecodeError came back as an error without text or fields."""
+    with pytest.raises(kind) as caught:
+        client.submit(fail_with, kind, *arguments, pure=False).result(10)
+    expected = kind(*arguments)
+    assert str(caught.value) == str(expected)
+    for name in fields:
+        assert getattr(caught.value, name) == getattr(expected, name)
+
+
+def leave_a_forked_child(code: Any) -> int:
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == "return":
+        return 0
+    sys.exit(code)
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 0), (3, 3), (None, 0), ("return", 0)])
+def test_a_child_that_a_task_forks_ends_where_it_leaves_the_task(
+    client: Client, code: Any, status: int
+) -> None:
+    """The child became a second worker that never ended, and its parent waited for it."""
+    future = client.submit(leave_a_forked_child, code, pure=False)
+    assert future.result(10) == status
+
+
 def test_infinite_recursion_is_an_error_of_the_task(client: Client) -> None:
     before = same_workers(client)
     with pytest.raises(RecursionError):

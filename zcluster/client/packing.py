@@ -35,6 +35,8 @@ __all__ = [
 #: A task's inputs all stand in one message.
 _MOST_INPUTS = 400_000
 _FUNCTION_LIMIT = FRAME_LIMIT - (1 << 20)
+#: Characters. The keys of a layer travel together in one message, which is bounded.
+_KEY_LIMIT = 1000
 
 _names: dict[bytes, str] = {}
 _MOST_NAMES = 10_000
@@ -106,10 +108,10 @@ def key_text(key: object) -> str:
     Raises
     ------
     InvalidArgument
-        If it cannot be a key.
+        If it cannot be a key, or is too long.
     """
     if isinstance(key, str) and key:
-        return key
+        return _checked(key)
     try:
         hash(key)
     except TypeError:
@@ -118,7 +120,16 @@ def key_text(key: object) -> str:
         ) from None
     if not isinstance(key, tuple | int | float | bytes) or key == ():
         raise InvalidArgument(f"key is {key!r:.80}, expected text, a number or a tuple of those")
-    return str(key)
+    return _checked(str(key))
+
+
+def _checked(text: str) -> str:
+    if len(text) > _KEY_LIMIT:
+        raise InvalidArgument(
+            f"key {text[:40]!r}… has {len(text)} characters, expected at most {_KEY_LIMIT}; "
+            "give what is long as an argument, or its hash in the key"
+        )
+    return text
 
 
 def pure_key(

@@ -12,9 +12,10 @@ taken off.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import traceback
-from types import TracebackType
+from types import TracebackType, WrapperDescriptorType
 from typing import Any
 
 from zcluster.errors import NotSerializable
@@ -139,6 +140,9 @@ def _pickled(error: BaseException) -> bytes:
             own_frames_off(each)
             each.__traceback__ = _last_frames(each.__traceback__, _PICKLED)
         pickling_support.install(*chain)
+        for each in chain:
+            if isinstance(type(each).__init__, WrapperDescriptorType):
+                copyreg.pickle(type(each), _reduced_by_arguments)
         whole = _small(error)
         if whole:
             return whole
@@ -146,6 +150,18 @@ def _pickled(error: BaseException) -> bytes:
         return _small(error)
     except BaseException:  # attributes of the user's exception may raise anything
         return b""
+
+
+def _reduced_by_arguments(error: BaseException) -> tuple[Any, ...]:
+    """Reduce an exception whose ``__init__`` is C's: it is made again from its arguments.
+
+    Else tblib sets its attributes from outside, and what ``__init__`` keeps in fields of
+    its own is gone: the text of a UnicodeDecodeError, the code of a SystemExit.
+    """
+    from tblib.pickling_support import pickle_exception
+
+    reduced: tuple[Any, ...] = pickle_exception(error, builtin_inits=(type(error).__init__,))
+    return reduced
 
 
 def _chain(error: BaseException) -> list[BaseException]:

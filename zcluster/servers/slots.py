@@ -18,6 +18,7 @@ the last wake-up is a while ago: one system call for many results.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pickle import loads
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from zcluster.errors import NotSerializable, ResultNotSerializable, StoreFull
 from zcluster.protocol.calls import (
@@ -61,6 +62,18 @@ GRANT_TIMEOUT = 60.0
 _STORED, _HELD, _HELD_LIVE, _FAILED = -1, -2, -3, -4
 #: `Run.report`: the result is wanted outside, but may stay here if it cannot be pickled.
 _MAY_BE_HELD = 2
+
+#: This process. Kept up by a hook: asking the system at each task would cost more.
+_pid = os.getpid()
+
+
+def _note_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,7 @@ class Slot:
         begun = posted = now()
         begun_us = begun // 1000
         ran = 0
+        pid = _pid
         limit = -1  # the position at which function and form change
         function: Any = None
         form = CALL_INPUTS
@@ -212,8 +226,12 @@ class Slot:
                 else:
                     length, blob = _HELD, b""
             except BaseException as error:  # SystemExit too: the task failed, the worker lives
+                if _pid != pid:
+                    _end_child(error)
                 length = _FAILED
                 self._fail(task, error)
+            if _pid != pid:
+                _end_child(None)
             # Not while the next task runs: it may be all the memory there is.
             value = arguments = None
             ended = now()
@@ -337,6 +355,25 @@ def _not_serializable(value: Any, error: NotSerializable) -> _Refusal:
             f"{error} Or let the task that makes it and those that use it be one task."
         ),
     )
+
+
+def _end_child(error: BaseException | None) -> NoReturn:
+    """End a child that a task forked, where it comes out of the task.
+
+    It has a copy of this thread and of no other: it would run the tasks that wait here a
+    second time, report to nobody, and let the task that waits for its end wait for ever.
+    """
+    status = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        status = code & 0xFF if isinstance(code, int) else int(code is not None)
+        if status and not isinstance(code, int):
+            print(code, file=sys.stderr)
+    elif error is not None:
+        status = 1
+        traceback.print_exception(error)
+    _flush_output()
+    os._exit(status)
 
 
 def _flush_output() -> None:

@@ -63,6 +63,12 @@ def test_what_cannot_be_a_key_is_refused(key: Any) -> None:
         key_text(key)
 
 
+@pytest.mark.parametrize("key", ["k" * 1001, ("k" * 999, 1)])
+def test_a_key_too_long_for_a_message_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidArgument, match="expected at most 1000"):
+        key_text(key)
+
+
 def key_of(*args: Any, **kwargs: Any) -> str:
     return pure_key("f", tokenize(len), pack_call(args, kwargs), args, kwargs)
 

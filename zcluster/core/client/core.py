@@ -77,6 +77,10 @@ CREDIT = 16 << 20
 #: stand in the control frame of its first slice.
 IMPORTS_OF_SUBMISSION = 1 << 16
 
+#: The most calls with keys of their own in one layer: the keys of a layer all stand in
+#: one control frame, which has a bound.
+KEYED_CALLS = 2048
+
 #: Failures of these kinds mean that nobody can say any more what became of a task.
 _LOST_KINDS = frozenset({"lost", "scheduler"})
 _CANCELLED_KINDS = frozenset({"cancelled", "closed"})
@@ -193,20 +197,23 @@ class ClientCore:
         keys: list[str] | None = None,
         options: Options = DEFAULT_OPTIONS,
     ) -> list[Wanted]:
-        """Add many calls of one function, each with a constant, as one layer."""
+        """Add many calls of one function, each with a constant: one layer, with keys several."""
         builder = self._builder if self._builder is not None else self._open()
-        first = self._base + builder.add_map(
-            name,
-            function,
-            constants,
-            form,
-            keys=keys,
-            shared=keys is not None,
-            workers=options.workers,
-            allow_other_workers=options.allow_other_workers,
-            retries=options.retries,
-            priority=options.priority,
-        )
+        first = self._base + len(builder)
+        step = max(len(constants), 1) if keys is None else KEYED_CALLS
+        for start in range(0, len(constants), step):
+            builder.add_map(
+                name,
+                function,
+                constants[start : start + step],
+                form,
+                keys=None if keys is None else keys[start : start + step],
+                shared=keys is not None,
+                workers=options.workers,
+                allow_other_workers=options.allow_other_workers,
+                retries=options.retries,
+                priority=options.priority,
+            )
         self._next = first + len(constants)
         tasks = range(first, self._next)
         if keys is None:

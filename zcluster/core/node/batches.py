@@ -46,12 +46,13 @@ def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
     """Whether a worker may be sent another batch."""
     if not worker.is_ready:
         return False
-    busy = len(worker.batches)
+    # A dropped task that was running runs on, and holds its slot until it says so.
+    busy = len(worker.batches) + len(worker.ghosts)
     if core.suspects and any(task in core.suspects for b in worker.batches for task in b.tasks):
         return False
     if busy < worker.slots:
         return True
-    if busy >= 2 * worker.slots:
+    if worker.ghosts or busy >= 2 * worker.slots:
         return False
     return all(
         batch.expected <= 2 * core.settings.batch_seconds and len(batch.tasks) > 1

@@ -8,7 +8,12 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from zcluster.core.client.core import CREDIT, IMPORTS_OF_SUBMISSION, ClientCore
+from zcluster.core.client.core import (
+    CREDIT,
+    IMPORTS_OF_SUBMISSION,
+    KEYED_CALLS,
+    ClientCore,
+)
 from zcluster.core.client.records import (
     Announced,
     Answered,
@@ -232,6 +237,21 @@ def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end() -> None:
 
 
 # ------------------------------------------------------------------------ credit
+
+
+def test_a_map_with_more_keys_than_a_message_takes_leaves_in_several() -> None:
+    """A map of 100,000 pure calls was too much for one control frame, and ended the client."""
+    core = make_core()
+    count = 5 * KEYED_CALLS + 1
+    keys = [f"{i:06}" + "k" * 994 for i in range(count)]  # 10 MB of them
+    records = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * count, keys)
+    assert [record.task for record in records] == list(range(FIRST, FIRST + count))
+    core.collect()
+    messages = [message for message, _ in core.outgoing(lambda: 0)]
+    submits = [message for message in messages if isinstance(message, Submit)]
+    assert len(submits) == len(messages)
+    sent = [layer.keys for message in submits for layer in message.layers]
+    assert [key for part in sent for key in part or ()] == keys
 
 
 def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> None:
