@@ -96,6 +96,7 @@ def _statistics(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, 
         "layers": len(s.layers),
         "functions": len(s.functions),
         "inline_bytes": s.inline_bytes,
+        "stored_bytes": s.stored_bytes,
         "refused": s.refused_messages,
         "states": s.states(),
     }

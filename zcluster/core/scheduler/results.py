@@ -68,9 +68,11 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
                 s.loose.update(page.inputs(row))
         page.node[row] = index
         page.size[row] = size
-        if length == -3:
+        if length == -1:
+            s.stored_bytes += size
+        elif length == -3:
             page.flags[row] |= HELD
-        elif length != -2 and page.flags[row] & PASSING:
+        if length >= -1 and page.flags[row] & PASSING:
             page.flags[row] &= ~PASSING & 0xFF  # the node keeps it
         flags = page.flags[row]
         if flags & WANTED:

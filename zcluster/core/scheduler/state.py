@@ -104,6 +104,8 @@ class SchedulerState:
         self.next_node = 0
         self.events = 0
         self.finished_tasks = 0
+        #: Bytes that tasks have written into nodes' stores: one copy each.
+        self.stored_bytes = 0
         self.refused_messages = 0
         self.now = 0.0
 
