@@ -40,6 +40,7 @@ _KEY_LIMIT = 1000
 
 _names: dict[bytes, str] = {}
 _MOST_NAMES = 10_000
+_LONGEST_NAME = 200
 
 
 def check_callable(function: object) -> None:
@@ -63,7 +64,8 @@ def pack_function(function: Callable[..., Any]) -> tuple[str, Packed]:
             )
         if len(_names) >= _MOST_NAMES:
             _names.clear()
-        name = _names[packed.digest] = callable_name(function)
+        # It begins every key, so it is cut where somebody made it very long.
+        name = _names[packed.digest] = callable_name(function)[:_LONGEST_NAME]
     return name, packed
 
 
