@@ -57,7 +57,6 @@ __all__ = [
     "Assign",
     "Cancel",
     "Cancelled",
-    "Die",
     "Discard",
     "Done",
     "Drop",
@@ -385,12 +384,6 @@ class Workers(Message, frozen=True, tag="workers"):
     workers: list[WorkerInfo]
 
 
-class Die(Message, frozen=True, tag="die"):
-    """You are fenced: drop everything; a fresh incarnation may join."""
-
-    reason: str
-
-
 # -------------------------------------------------------------- node ↔ worker
 
 
@@ -615,7 +608,6 @@ SCHEDULER_TO_NODE = (
     Environment,
     Heartbeat,
     Acknowledge,
-    Die,
     Goodbye,
 )
 NODE_TO_SCHEDULER = (

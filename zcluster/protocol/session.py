@@ -140,11 +140,6 @@ class Session:
             self._unacked_messages >= ACK_EVERY_MESSAGES or self._unacked_bytes >= ACK_EVERY_BYTES
         )
 
-    @property
-    def has_unacknowledged_input(self) -> bool:
-        """Whether anything was heard since this end last said something."""
-        return self._unacked_messages > 0
-
     def bare(self, control: bytes) -> list[Buffer]:
         """Return the frames of an unnumbered message that acknowledges."""
         self._unacked_messages = 0

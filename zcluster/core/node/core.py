@@ -27,7 +27,6 @@ from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import span
 from zcluster.protocol.messages import (
     Assign,
-    Die,
     Discard,
     Drop,
     Environment,
@@ -73,8 +72,6 @@ class NodeCore(NodeAttempts):
             for worker in self.workers.values():
                 if worker.is_ready:
                     self.effects.to_workers.append((worker.number, message, list(frames)))
-        elif isinstance(message, Die):
-            self.is_fenced = True
         else:
             raise ProtocolError(f"the scheduler may not say {type(message).__name__} to a node")
 

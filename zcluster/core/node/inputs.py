@@ -109,7 +109,6 @@ class NodeInputs:
         self.next_part = -1
         self.next_batch = 1
         self.now = 0.0
-        self.is_fenced = False
 
     def _await(self, source: int, assignment: Assignment) -> None:
         """Wait for an input that no task here makes: fetch it."""

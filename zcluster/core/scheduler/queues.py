@@ -104,11 +104,6 @@ class ReadyQueues:
         if len(self._turns) > 1:
             self._turns.append(self._turns.pop(0))
 
-    def drop_client(self, client: int) -> None:
-        """Forget all entries of a client."""
-        if self._heaps.pop(client, None) is not None:
-            self._turns.remove(client)
-
     def entries(self) -> Iterator[list[Entry]]:
         """Yield the entries of each queue, stale ones included."""
         yield from self._heaps.values()

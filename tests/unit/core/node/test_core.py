@@ -10,7 +10,6 @@ from zcluster.core.node.invariants import check_empty
 from zcluster.core.node.records import Result
 from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import (
-    Die,
     Discard,
     Done,
     Drop,
@@ -481,12 +480,6 @@ def test_nodes_and_folders_are_passed_on(bench: Any) -> None:
     assert b.sent(Environment) == [environment]
     b.tell(Nodes([], [3]))
     assert b.core.nodes == {}
-
-
-def test_a_fenced_node_knows_it(bench: Any) -> None:
-    b = bench()
-    b.tell(Die("away for too long"))
-    assert b.core.is_fenced
 
 
 def test_who_may_say_what(bench: Any) -> None:
