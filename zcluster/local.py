@@ -36,7 +36,13 @@ from zcluster.core.scheduler.pages import WANTED
 from zcluster.core.scheduler.records import SchedulerSettings
 from zcluster.errors import InvalidArgument, InvariantError, NotSerializable
 from zcluster.graph.columns import row_width, slot_width
-from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.layers import (
+    DEFAULT_OPTIONS,
+    Graph,
+    GraphLayer,
+    LargeArgument,
+    Options,
+)
 from zcluster.graph.lowering import slices
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import CALL_PACKED_LAST, CALL_VALUE, make_call
@@ -514,11 +520,13 @@ def _imported(item: Any) -> Any:
 
 
 def _for_any_worker(graph: Graph) -> Graph:
-    """Return the graph without the wish for certain workers, which are not here."""
-    if not any(layer.workers for layer in graph.layers):
+    """Return the graph without wishes for workers that are not here; retries are kept."""
+    if all(layer.options is DEFAULT_OPTIONS for layer in graph.layers):
         return graph
     free = Graph()
-    free.layers = [replace(layer, workers=()) for layer in graph.layers]
+    free.layers = [
+        replace(layer, options=Options(retries=layer.options.retries)) for layer in graph.layers
+    ]
     free.imports, free.outputs, free.count = graph.imports, graph.outputs, graph.count
     return free
 

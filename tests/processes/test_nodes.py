@@ -18,7 +18,7 @@ import pytest
 from zcluster.client.client import Client
 from zcluster.client.waiting import wait
 from zcluster.errors import ProtocolError
-from zcluster.graph.layers import Graph, GraphLayer
+from zcluster.graph.layers import Graph, GraphLayer, Options
 from zcluster.protocol.blobs import Parts
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE
@@ -101,7 +101,7 @@ class Maker:
             len(given),
             CALL_SINGLE,
             pack_callable(function),
-            workers=[f"{node}-0"],
+            options=Options(workers=(f"{node}-0",)),
             **constants(given),
         )
         return self.graph.add_layer(layer)
@@ -127,7 +127,7 @@ class Maker:
             indices=[task for row in inputs for task in row],
             slots=slots,
             selections=list(selections) if selections else None,
-            workers=[f"{node}-0"],
+            options=Options(workers=(f"{node}-0",)),
             **more,
         )
         return self.graph.add_layer(layer)
@@ -261,7 +261,7 @@ def test_a_shuffle_is_two_layers(client: Client) -> None:
             pack_callable(lambda parts: [int(part[-1]) for part in parts]),
             whole=[0],
             whole_slots=[OWN_PART],
-            workers=["b-0"],
+            options=Options(workers=("b-0",)),
         )
     )
     assert make.run(client, *range(first, first + 5)) == [[part, 10 + part] for part in range(5)]

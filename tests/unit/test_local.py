@@ -29,7 +29,7 @@ from zcluster.collection.base import lower
 from zcluster.collection.compute import compute, current_runner
 from zcluster.delayed import delayed
 from zcluster.errors import InvalidArgument, InvariantError, ProtocolError
-from zcluster.graph.layers import Graph, GraphBuilder, GraphLayer
+from zcluster.graph.layers import Graph, GraphBuilder, GraphLayer, Options
 from zcluster.graph.spec import fill, from_dict
 from zcluster.local import LocalRunner
 from zcluster.protocol.callables import pack_callable
@@ -90,7 +90,7 @@ class Graphs:
             pack_callable(function),
             pack_call((), {})._replace(form=CALL_INPUTS, constant=None),
             inputs,
-            **options,
+            options=Options(**options),
         )
 
     def finish(self, *outputs: int) -> Graph:

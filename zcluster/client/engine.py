@@ -22,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import zmq
@@ -33,7 +33,15 @@ from zcluster.client.gates import Countdown, Deadline, Gate
 from zcluster.client.outcomes import raise_ended
 from zcluster.client.shipping import BY_NAME, Shipper, environment
 from zcluster.core.client.core import ClientCore
-from zcluster.core.client.records import Answered, Effect, Failure, NodesChanged, PutBlob, Wanted
+from zcluster.core.client.records import (
+    Effect,
+    Failure,
+    Heard,
+    NodesChanged,
+    PutBlob,
+    Replied,
+    Wanted,
+)
 from zcluster.core.client.states import State
 from zcluster.errors import ClusterError, InvariantError, ProtocolError, StartError
 from zcluster.graph.layers import PackedFunction
@@ -41,13 +49,14 @@ from zcluster.protocol.messages import (
     PROTOCOL,
     SCHEDULER_TO_CLIENT,
     Answer,
+    Ask,
     Hello,
     Message,
     Welcome,
 )
 from zcluster.transport.link import Link
 from zcluster.transport.loop import Loop
-from zcluster.types import Buffer
+from zcluster.types import Buffer, Frames
 from zcluster.version import __version__
 
 __all__ = ["COALESCE_SECONDS", "RELEASE_SECONDS", "Engine"]
@@ -57,15 +66,23 @@ RELEASE_SECONDS = 0.01
 
 _log = logging.getLogger(__name__)
 
+#: A reply with its payload frames.
+Reply: TypeAlias = tuple[Any, Frames]
 
-class _Question(Gate):
-    """Somebody waits for an answer."""
 
-    __slots__ = ("answer",)
+class _Request(Gate):
+    """Somebody waits for a reply."""
+
+    __slots__ = ("reply",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer: Answer | None = None
+        self.reply: Reply | None = None
+
+    def take(self, reply: Reply | None) -> None:
+        """Be told the reply; None: there will be none, as the client ended."""
+        self.reply = reply
+        self.open()
 
 
 class Engine:
@@ -85,6 +102,8 @@ class Engine:
         Use it under `lock` only.
     dropped : deque of Wanted
         Records of futures that went; append is all one does.
+    listeners : dict of message class to callable
+        Who is told, in the loop's thread, of what the scheduler says unasked.
 
     Raises
     ------
@@ -100,6 +119,7 @@ class Engine:
         self.dropped: deque[Wanted] = deque()
         self.settings: dict[str, float] = {}
         self.node_gates: list[Gate] = []
+        self.listeners: dict[type[Message], Callable[[Any, Frames], Any]] = {}
         self.callbacks = Callbacks()
         self.shipper = Shipper()
         self._timeout = timeout
@@ -109,7 +129,7 @@ class Engine:
         self._last_flush = 0.0
         self._last_release = 0.0
         self._is_timer_set = False
-        self._questions: dict[int, _Question] = {}
+        self._requests: dict[int, Callable[[Reply | None], Any]] = {}
         self._fetch_gates: set[Gate] = set()
         self._is_over = False
         self._refused = 0
@@ -247,6 +267,15 @@ class Engine:
             self._fetch_gates.discard(gate)
         return dict(views)
 
+    def cancel(self, records: Iterable[Wanted], reason: str) -> None:
+        """Cancel tasks that are not finished."""
+        with self.lock:
+            if self.core.ended is None:
+                self.core.cancel(records, reason)
+            watched = self.core.take_settled()
+        self.tell(watched)
+        self._loop.wake()
+
     def ask(
         self, question: str, tasks: Sequence[int] = (), text: str = "", timeout: float = 10.0
     ) -> Any:
@@ -259,25 +288,77 @@ class Engine:
         ClusterError
             If it says that it cannot.
         """
-        waiting = _Question()
-        with self.lock:
-            self.check_usable()
-            number = self.core.ask(question, tasks, text)
-            self._questions[number] = waiting
+        answer: Answer = self.request(
+            lambda number: Ask(number, question, list(tasks), text),
+            timeout=timeout,
+            what=repr(question),
+        )[0]
+        if answer.error:
+            raise ClusterError(answer.error)
+        return msgspec.msgpack.decode(answer.value, strict=False)
+
+    def request(
+        self,
+        make: Callable[[int], Message],
+        frames: Frames = (),
+        timeout: float | None = 10.0,
+        what: str = "",
+    ) -> Reply:
+        """Say what has a reply, and wait for it.
+
+        Parameters
+        ----------
+        make : callable
+            Makes the message, given the number of the request.
+        frames : sequence of buffers
+            Its payload.
+        timeout : float or None
+            Seconds; None waits as long as the client lives.
+        what : str
+            The request in the words of the error.
+
+        Returns
+        -------
+        message, frames
+
+        Raises
+        ------
+        TimeoutError
+            If none comes in time.
+        ClusterError
+            If the client ends.
+        """
+        waiting = _Request()
+        number = self.send_request(make, frames, waiting.take)
         try:
-            self._loop.wake()
             is_in_time = waiting.wait(Deadline(timeout))
         finally:
-            self._questions.pop(number, None)
+            self._requests.pop(number, None)
+        if waiting.reply is not None:
+            return waiting.reply
         self.check_usable()
-        if not is_in_time or waiting.answer is None:
-            raise TimeoutError(
-                f"the scheduler at {self.address} did not answer {question!r} within "
-                f"{timeout:g} s; it may be overloaded or frozen"
-            )
-        if waiting.answer.error:
-            raise ClusterError(waiting.answer.error)
-        return msgspec.msgpack.decode(waiting.answer.value, strict=False)
+        assert not is_in_time
+        raise TimeoutError(
+            f"the scheduler at {self.address} did not answer {what or type(make(0)).__name__} "
+            f"within {timeout:g} s; it may be overloaded or frozen"
+        )
+
+    def send_request(
+        self,
+        make: Callable[[int], Message],
+        frames: Frames,
+        take: Callable[[Reply | None], Any],
+    ) -> int:
+        """Say what has a reply; ``take`` gets it, in the loop's thread, and must be quick.
+
+        It gets None where the client ends before. Returns the request's number.
+        """
+        with self.lock:
+            self.check_usable()
+            number = self.core.request(make, frames)
+            self._requests[number] = take
+        self._loop.wake()
+        return number
 
     def close(self, reason: str, timeout: float) -> None:
         """End it; whatever is open is settled with the reason."""
@@ -342,6 +423,8 @@ class Engine:
             seen,
             None,
             self.name,
+            sockets.gethostname(),
+            os.getpid(),
         )
 
     def _on_welcome(self, welcome: Welcome) -> None:
@@ -364,8 +447,10 @@ class Engine:
                 self.core.end(failure)
                 watched = self.core.take_settled()
             self.tell(watched)
-        for waiting in list(self._questions.values()):
-            waiting.open()
+        for number in list(self._requests):
+            take = self._requests.pop(number, None)
+            if take is not None:
+                take(None)
         for gate in self.node_gates:
             gate.open()
         self._ports.close()
@@ -439,11 +524,14 @@ class Engine:
     def _apply(self, effect: Effect) -> None:
         if isinstance(effect, PutBlob):
             self._put_now(effect)
-        elif isinstance(effect, Answered):
-            waiting = self._questions.get(effect.answer.request)
-            if waiting is not None:
-                waiting.answer = effect.answer
-                waiting.open()
+        elif isinstance(effect, Replied):
+            take = self._requests.pop(effect.request, None)
+            if take is not None:
+                take((effect.message, effect.frames))
+        elif isinstance(effect, Heard):
+            listener = self.listeners.get(type(effect.message))
+            if listener is not None:
+                listener(effect.message, effect.frames)
         elif isinstance(effect, NodesChanged):
             for node in effect.left:
                 self._ports.forget(node)

@@ -22,7 +22,7 @@ from zcluster.protocol.calls import reduce_as_input
 from zcluster.protocol.objects import load, load_private
 
 if TYPE_CHECKING:
-    from zcluster.client.client import Client
+    from zcluster.client.base import ClientBase
 
 __all__ = ["Future", "failure_of", "fetch_values"]
 
@@ -51,7 +51,7 @@ class Future:
     #: Among the arguments of a call it stands for its result.
     __zcluster_input__ = True
 
-    def __init__(self, client: Client, record: Wanted) -> None:
+    def __init__(self, client: ClientBase, record: Wanted) -> None:
         self._client = client
         self._record = record
         self._is_released = False
@@ -64,7 +64,7 @@ class Future:
         return self._record.label
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClientBase:
         """The client that made it."""
         return self._client
 
@@ -149,7 +149,7 @@ class Future:
 
     def cancel(self, reason: str | None = None) -> bool:
         """Cancel the task unless it is finished; return whether it counts as cancelled now."""
-        self._client.cancel(self, reason=reason)
+        self._client._engine.cancel((self._record,), reason or "")
         return self.cancelled()
 
     def release(self) -> None:

@@ -13,9 +13,11 @@ from hashlib import blake2b
 from typing import Any
 
 from zcluster.client.future import Future
-from zcluster.core.client.records import DEFAULT_OPTIONS, Options, Wanted
+from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 from zcluster.errors import InvalidArgument, NotSerializable, UnknownWorker
+from zcluster.graph.annotations import current_options, options_from, worker_names
+from zcluster.graph.layers import Options
 from zcluster.protocol.callables import Packed, callable_name, pack_callable
 from zcluster.protocol.calls import CALL_SINGLE, PackedCall
 from zcluster.protocol.frames import FRAME_LIMIT
@@ -30,6 +32,8 @@ __all__ = [
     "pack_function",
     "pure_key",
     "records_of",
+    "unknown_worker",
+    "worker_names",
 ]
 
 #: A task's inputs all stand in one message.
@@ -150,38 +154,22 @@ def pure_key(
     return f"{name}-{tokenize(token, args, kwargs)}"
 
 
-def make_options(
-    nodes: Mapping[int, NodeInfo],
-    workers: Any,
-    allow_other_workers: bool,
-    retries: int,
-    priority: int,
-) -> Options:
-    """Check the wishes of a call and return them as one record."""
-    if not (workers or allow_other_workers or retries or priority):
-        return DEFAULT_OPTIONS
-    if not isinstance(retries, int) or not 0 <= retries < 1 << 31:
-        raise InvalidArgument(f"retries is {retries!r}, expected a whole number from 0 on")
-    if not isinstance(priority, int) or abs(priority) >= 1 << 31:
-        raise InvalidArgument(f"priority is {priority!r}, expected a whole number")
-    names = worker_names(workers)
-    for name in names:
+def make_options(nodes: Mapping[int, NodeInfo], wishes: Mapping[str, Any]) -> Options:
+    """Return how a call is to be run: its own wishes upon those of `annotate`.
+
+    Raises
+    ------
+    InvalidArgument
+        For a wish that cannot be meant.
+    UnknownWorker
+        For a name that no worker has.
+    """
+    base = current_options()
+    options = options_from(wishes, base) if wishes else base
+    for name in options.workers:
         if not nodes_of(nodes, name):
             raise unknown_worker(nodes, name)
-    return Options(names, bool(allow_other_workers), retries, priority)
-
-
-def worker_names(workers: Any) -> tuple[str, ...]:
-    """Return the worker names a user gave, alone or in a list."""
-    if workers is None:
-        return ()
-    if isinstance(workers, str | int):
-        return (str(workers),)
-    if isinstance(workers, Iterable):
-        return tuple(str(name) for name in workers)
-    raise InvalidArgument(
-        f"workers is a {type(workers).__name__}, expected a name or a list of names"
-    )
+    return options
 
 
 def nodes_of(nodes: Mapping[int, NodeInfo], name: str) -> tuple[int, ...]:

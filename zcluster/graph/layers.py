@@ -22,22 +22,24 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from zcluster.errors import InvalidArgument
-from zcluster.protocol.messages import Slot
+from zcluster.protocol.messages import Needs, Slot
 from zcluster.types import Buffer, Key
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "MERGED_CALLS",
     "Graph",
     "GraphBuilder",
     "GraphLayer",
     "Integers",
     "LargeArgument",
+    "Options",
     "PackedCall",
     "PackedFunction",
     "Plan",
@@ -103,6 +105,34 @@ class LargeArgument:
         return f"<LargeArgument: {self.plan.size} bytes>"
 
 
+class Options(NamedTuple):
+    """How a user wants calls to be run; calls that want the same share a layer.
+
+    Attributes
+    ----------
+    workers : tuple of str
+        Names of the workers, nodes or hosts where they shall run.
+    allow_other_workers : bool
+        Whether these are a wish only.
+    retries : int
+        How often each may be tried again after an exception.
+    priority : int
+        Larger runs earlier.
+    needs : Needs, optional
+        What else they need.
+    """
+
+    workers: tuple[str, ...] = ()
+    allow_other_workers: bool = False
+    retries: int = 0
+    priority: int = 0
+    needs: Needs | None = None
+
+
+#: The usual options; builders are quicker for this very object.
+DEFAULT_OPTIONS = Options()
+
+
 @dataclass(slots=True)
 class GraphLayer:
     """A run of consecutive tasks that share one callable.
@@ -134,8 +164,8 @@ class GraphLayer:
     slots, whole, whole_slots, selections
         What part of each input a task takes; see `zcluster.protocol.messages.Layer`. ``whole``
         holds positions in ``Graph.layers``.
-    workers, allow_other_workers, retries, priority
-        Wishes of the user.
+    options : Options
+        How the user wants the tasks run.
     first : int
         Number of the first task; set by `Graph.add_layer`.
     """
@@ -157,10 +187,7 @@ class GraphLayer:
     whole: Sequence[int] = ()
     whole_slots: Sequence[Slot] = ()
     selections: Integers | None = None
-    workers: Sequence[str] = ()
-    allow_other_workers: bool = False
-    retries: int = 0
-    priority: int = 0
+    options: Options = DEFAULT_OPTIONS
     first: int = 0
 
     def key(self, position: int) -> Key:
@@ -387,10 +414,7 @@ class GraphBuilder:
         *,
         key: str | None = None,
         shared: bool = False,
-        workers: Sequence[str] = (),
-        allow_other_workers: bool = False,
-        retries: int = 0,
-        priority: int = 0,
+        options: Options = DEFAULT_OPTIONS,
     ) -> int:
         """Add a call; return its task number.
 
@@ -412,10 +436,7 @@ class GraphBuilder:
             call.form,
             name if key is None else None,
             shared,
-            workers,
-            allow_other_workers,
-            retries,
-            priority,
+            options,
         )
         arities = self._arities
         if mark != self._mark or len(arities) >= MERGED_CALLS:
@@ -446,10 +467,7 @@ class GraphBuilder:
         arity: int = 0,
         keys: list[str] | None = None,
         shared: bool = False,
-        workers: Sequence[str] = (),
-        allow_other_workers: bool = False,
-        retries: int = 0,
-        priority: int = 0,
+        options: Options = DEFAULT_OPTIONS,
     ) -> int:
         """Add many calls of one callable as one layer; return the number of the first.
 
@@ -480,10 +498,7 @@ class GraphBuilder:
                 _starts(map(len, constants)) if constants else None,
                 keys,
                 shared,
-                workers=workers,
-                allow_other_workers=allow_other_workers,
-                retries=retries,
-                priority=priority,
+                options=options,
             )
         )
 
@@ -496,7 +511,7 @@ class GraphBuilder:
         indptr = None
         if count > 1 and arities.count(arity) != count:
             arity, indptr = -1, _starts(arities)
-        _, _, _, shared, workers, allow_other_workers, retries, priority = self._mark
+        _, _, _, shared, options = self._mark
         layer = GraphLayer(
             self._name,
             () if count == 1 else (count,),
@@ -515,10 +530,7 @@ class GraphBuilder:
             (),
             (),
             None,
-            workers,
-            allow_other_workers,
-            retries,
-            priority,
+            options,
         )
         self._arities, self._indices, self._keys, self._constants = [], [], [], []
         self.graph.add_layer(layer)

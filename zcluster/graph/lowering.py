@@ -24,7 +24,7 @@ from typing import Any
 
 from zcluster.errors import InvalidArgument, NotSerializable
 from zcluster.graph.columns import row_width
-from zcluster.graph.layers import Graph, GraphLayer, Integers
+from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, GraphLayer, Integers
 from zcluster.protocol.frames import CONTROL_LIMIT, FRAME_LIMIT
 from zcluster.protocol.messages import Layer, LayerPart, Span, Submit
 from zcluster.types import Buffer
@@ -186,8 +186,13 @@ def _control_size(layer: GraphLayer) -> int:
     size = _LAYER_BYTES + _PART_BYTES + len(layer.name)
     if layer.keys is not None:
         size += sum(map(len, layer.keys)) + 3 * layer.count
-    if layer.workers or layer.slots or layer.whole:
-        size += sum(map(len, layer.workers)) + 5 * len(layer.workers)
+    if layer.options is not DEFAULT_OPTIONS:
+        names = list(layer.options.workers)
+        if layer.options.needs is not None:
+            names += [*layer.options.needs.resources, *layer.options.needs.retry_on]
+            size += 16 * (len(layer.options.needs.resources) + 1)
+        size += sum(map(len, names)) + 5 * len(names)
+    if layer.slots or layer.whole:
         size += _SLOT_BYTES * (len(layer.slots) + len(layer.whole) + len(layer.whole_slots))
     return size
 
@@ -334,10 +339,8 @@ def _described(layer: GraphLayer) -> Layer:
         list(layer.slots),
         list(layer.whole),
         list(layer.whole_slots),
-        list(layer.workers),
-        layer.allow_other_workers,
-        layer.retries,
-        layer.priority,
+        list(layer.options.workers),
+        *layer.options[1:],
     )
 
 

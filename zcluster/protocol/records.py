@@ -14,6 +14,7 @@ __all__ = [
     "Layer",
     "LayerPart",
     "Message",
+    "Needs",
     "NodeInfo",
     "NodeLayer",
     "Slot",
@@ -36,6 +37,8 @@ class WorkerInfo(Message, frozen=True):
     slots: int
     memory_limit: int
     pid: int
+    #: What it has of each abstract resource, such as ``{"GPU": 1}``.
+    resources: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class NodeInfo(Message, frozen=True):
@@ -61,8 +64,10 @@ class ErrorInfo(Message, frozen=True):
     ``kind`` is one of ``task`` (the function raised), ``killed`` (its worker
     died), ``serialize`` (the result cannot travel), ``lost`` (data that nobody
     can make again), ``store`` (the store is full), ``input`` (one of its inputs
-    failed; ``origin`` says which). ``exception`` is the span of the pickled
-    exception, an extra that may be absent or unreadable.
+    failed; ``origin`` says which), ``actor`` (an actor died with its worker).
+    ``exception`` is the span of the pickled exception, an extra that may be absent or
+    unreadable. ``arguments`` is a short text of the call's arguments; ``bases`` are the
+    qualified names of the exception's classes, its own first.
     """
 
     kind: str
@@ -74,6 +79,8 @@ class ErrorInfo(Message, frozen=True):
     node: str
     worker: str
     exception: Span | None = None
+    arguments: str = ""
+    bases: list[str] = msgspec.field(default_factory=list)
 
 
 class Slot(Message, frozen=True):
@@ -88,6 +95,22 @@ class Slot(Message, frozen=True):
     kind: int = 0
     ndim: int = 0
     fraction: float = 1.0
+
+
+class Needs(Message, frozen=True):
+    """What the tasks of a layer need, and how they may fail, beyond the usual.
+
+    ``resources`` are amounts of what one worker must have and gives up meanwhile;
+    ``threads`` the slots of it they take. The result of an ``actor`` stays in the worker
+    that made it and is lost with it. Only exceptions that one of ``retry_on`` names (all,
+    if empty) are tried again, after ``retry_delay`` seconds, doubled each time.
+    """
+
+    resources: dict[str, float] = msgspec.field(default_factory=dict)
+    threads: int = 1
+    actor: bool = False
+    retry_on: list[str] = msgspec.field(default_factory=list)
+    retry_delay: float = 0.0
 
 
 class Layer(Message, frozen=True):
@@ -118,6 +141,7 @@ class Layer(Message, frozen=True):
     allow_other_workers: bool = False
     retries: int = 0
     priority: int = 0
+    needs: Needs | None = None
 
 
 class LayerPart(Message, frozen=True):
@@ -156,3 +180,5 @@ class NodeLayer(Message, frozen=True):
     whole: list[tuple[int, int]]
     whole_slots: list[Slot]
     name: str
+    threads: int = 1
+    actor: bool = False

@@ -20,8 +20,8 @@ from zcluster.client.packing import (
     records_of,
     worker_names,
 )
-from zcluster.core.client.records import DEFAULT_OPTIONS, Options
 from zcluster.errors import InvalidArgument, NotSerializable, UnknownWorker
+from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 from zcluster.protocol.calls import pack_call
 from zcluster.protocol.messages import NodeInfo, WorkerInfo
 from zcluster.protocol.objects import load
@@ -82,8 +82,10 @@ def test_equal_calls_have_equal_keys() -> None:
 
 
 def test_usual_options_are_one_object() -> None:
-    assert make_options(NODES, None, False, 0, 0) is DEFAULT_OPTIONS
-    assert make_options(NODES, "w1", True, 2, -3) == Options(("w1",), True, 2, -3)
+    assert make_options(NODES, {}) is DEFAULT_OPTIONS
+    assert make_options(
+        NODES, {"workers": "w1", "allow_other_workers": True, "retries": 2, "priority": -3}
+    ) == Options(("w1",), True, 2, -3)
 
 
 @pytest.mark.parametrize(
@@ -91,14 +93,14 @@ def test_usual_options_are_one_object() -> None:
 )
 def test_numbers_that_cannot_be_meant_are_refused(retries: Any, priority: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"retries is|priority is"):
-        make_options(NODES, None, False, retries, priority)
+        make_options(NODES, {"retries": retries, "priority": priority})
 
 
 def test_a_worker_nobody_has_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UnknownWorker, match=r"called 'w7'; the workers are w0, w1"):
-        make_options(NODES, ["w0", "w7"], False, 0, 0)
+        make_options(NODES, {"workers": ["w0", "w7"]})
     with pytest.raises(UnknownWorker, match="none yet"):
-        make_options({}, "w0", False, 0, 0)
+        make_options({}, {"workers": "w0"})
 
 
 def test_workers_are_named_alone_or_in_a_list() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zcluster.graph.layers import Graph, GraphLayer
+from zcluster.graph.layers import Graph, GraphLayer, Options
 from zcluster.testing.fakes import Function, Store, function
 from zcluster.testing.world import World
 
@@ -54,6 +54,7 @@ def append_layer(
         offsets = [0]
         for constant in constants:
             offsets.append(offsets[-1] + len(constant))
+    wishes = {name: options.pop(name) for name in Options._fields if name in options}
     layer = GraphLayer(
         name,
         () if len(inputs) == 1 else (len(inputs),),
@@ -65,6 +66,7 @@ def append_layer(
         [source for sources in inputs for source in sources],
         constants=b"".join(constants or ()),
         offsets=offsets,
+        options=Options(**wishes),
         **options,
     )
     return graph.add_layer(layer)

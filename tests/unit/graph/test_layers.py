@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zcluster.errors import InvalidArgument
-from zcluster.graph.layers import MERGED_CALLS, Graph, GraphBuilder, GraphLayer, LargeArgument
+from zcluster.graph.layers import (
+    MERGED_CALLS,
+    Graph,
+    GraphBuilder,
+    GraphLayer,
+    LargeArgument,
+    Options,
+)
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE, PackedCall, pack_call
 
@@ -34,13 +41,13 @@ def test_consecutive_calls_of_one_function_share_a_layer_and_others_do_not() -> 
     builder = GraphBuilder()
     numbers = [builder.add_call("neg", NEG, single(i), (), key=f"k{i}") for i in range(3)]
     numbers.append(builder.add_call("add", ADD, INPUTS, (0, 1)))
-    numbers.append(builder.add_call("add", ADD, INPUTS, (2, 3), priority=1))
+    numbers.append(builder.add_call("add", ADD, INPUTS, (2, 3), options=Options(priority=1)))
     graph = builder.finish()
     assert numbers == [0, 1, 2, 3, 4]
     assert [layer.count for layer in graph.layers] == [3, 1, 1]
     assert [graph.key(t) for t in range(5)] == ["k0", "k1", "k2", "add", "add"]
     assert graph.layers[0].keys == ["k0", "k1", "k2"]
-    assert graph.layers[2].priority == 1
+    assert graph.layers[2].options.priority == 1
     assert graph.layers[1].inputs(0) == [0, 1]
     assert [bytes(graph.layers[0].constant(p) or b"") for p in range(3)] == [
         single(i).constant for i in range(3)

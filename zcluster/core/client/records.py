@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from zcluster.core.client.states import State
-from zcluster.protocol.messages import Answer, ErrorInfo
+from zcluster.protocol.messages import ErrorInfo, Message
+from zcluster.types import Frames
 
 __all__ = [
-    "DEFAULT_OPTIONS",
     "Announced",
-    "Answered",
     "BareCall",
     "Data",
     "Effect",
     "Failure",
+    "Heard",
     "NodesChanged",
-    "Options",
     "PutBlob",
+    "Replied",
     "Wanted",
 ]
 
@@ -129,10 +129,19 @@ class PutBlob(NamedTuple):
     blob: bytes
 
 
-class Answered(NamedTuple):
-    """Effect: the answer to a question arrived."""
+class Replied(NamedTuple):
+    """Effect: the answer to a request arrived."""
 
-    answer: Answer
+    request: int
+    message: Message
+    frames: Frames
+
+
+class Heard(NamedTuple):
+    """Effect: the scheduler said something unasked that is not about results."""
+
+    message: Message
+    frames: Frames
 
 
 class NodesChanged(NamedTuple):
@@ -141,20 +150,7 @@ class NodesChanged(NamedTuple):
     left: list[int]
 
 
-Effect: TypeAlias = PutBlob | Answered | NodesChanged
-
-
-class Options(NamedTuple):
-    """How calls are to be run; equal options share a layer."""
-
-    workers: tuple[str, ...] = ()
-    allow_other_workers: bool = False
-    retries: int = 0
-    priority: int = 0
-
-
-#: The usual options; `ClientCore.add_call` is quicker for this very object.
-DEFAULT_OPTIONS = Options()
+Effect: TypeAlias = PutBlob | Replied | Heard | NodesChanged
 
 
 class BareCall(NamedTuple):

@@ -6,15 +6,16 @@
                 ▼                               │
              pending ──resolved──▶ here     announced
                 ├─────announced─────────────────▲
-                ├──failed──▶ error
+                ├──failed──▶ error ──retried──▶ pending
                 ├──cancelled──▶ cancelled
                 └──lost──▶ lost
 
 Two states share the word ``finished``: the result is **here**, or a node
-**announced** that it has it. Here, error, cancelled and lost are final: a future
-resolves once, and what the scheduler says of its task afterwards is too late (a
-result may cross a cancellation on the way). The announced state is not: its node
-can be lost, and then the scheduler has the task run again.
+**announced** that it has it. Here, cancelled and lost are final, and error is unless
+its user asks for a retry: a future resolves once, and what the scheduler says of its
+task afterwards is too late (a result may cross a cancellation on the way). The
+announced state is not: its node can be lost, and then the scheduler has the task run
+again.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.ANNOUNCED, "failed"): State.ERROR,
     (State.ANNOUNCED, "cancelled"): State.CANCELLED,
     (State.ANNOUNCED, "lost"): State.LOST,
+    # On request of its user: the task runs once more.
+    (State.ERROR, "retried"): State.PENDING,
 }
 
 #: States from which no arrow leaves.

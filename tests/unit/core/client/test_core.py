@@ -11,22 +11,21 @@ import pytest
 from zcluster.core.client.core import (
     CREDIT,
     IMPORTS_OF_SUBMISSION,
-    KEYED_CALLS,
     ClientCore,
 )
 from zcluster.core.client.records import (
     Announced,
-    Answered,
     Failure,
     NodesChanged,
-    Options,
     PutBlob,
+    Replied,
     Wanted,
 )
 from zcluster.core.client.states import State
+from zcluster.core.client.submitting import KEYED_CALLS
 from zcluster.errors import InvalidArgument, InvariantError, ProtocolError
 from zcluster.graph.columns import read_part
-from zcluster.graph.layers import Graph, GraphLayer
+from zcluster.graph.layers import Graph, GraphLayer, Options
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE, PackedCall
 from zcluster.protocol.messages import (
@@ -603,5 +602,5 @@ def test_a_question_goes_out_and_its_answer_is_an_effect() -> None:
     answer = Answer(number, msgspec.Raw(b"\xc0"))
     core.on_message(answer, [])
     assert core.has_effects
-    assert core.take_effects() == [Answered(answer)]
+    assert core.take_effects() == [Replied(answer.request, answer, [])]
     assert not core.has_effects

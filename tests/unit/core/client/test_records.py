@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from zcluster.core.client.records import DEFAULT_OPTIONS, BareCall, Options, Wanted
+from zcluster.core.client.records import BareCall, Wanted
 from zcluster.core.client.states import State
+from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 
 
 def test_a_record_begins_pending_with_one_hold() -> None:

@@ -10,7 +10,7 @@ from zcluster.errors import InvariantError
 
 def test_a_future_resolves_once() -> None:
     """No arrow leaves a state in which the user was told something final."""
-    assert {State.HERE, State.ERROR, State.CANCELLED, State.LOST} == FINAL
+    assert {State.HERE, State.CANCELLED, State.LOST} == FINAL
     assert not any(state in FINAL for state, _ in TRANSITIONS)
 
 

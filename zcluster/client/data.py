@@ -1,0 +1,159 @@
+"""The client's data: results gathered, values scattered, tasks given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from zcluster.client import describing
+from zcluster.client.base import ClientBase
+from zcluster.client.future import Future, fetch_values
+from zcluster.client.gates import Deadline
+from zcluster.client.packing import nodes_of, records_of, unknown_worker, worker_names
+from zcluster.client.waiting import futures_in
+from zcluster.errors import InvalidArgument, NoWorkers
+from zcluster.protocol.objects import plan
+from zcluster.protocol.tokens import tokenize
+
+__all__ = ["Data"]
+
+_SKIPPED = object()
+_ALL = object()  # the shape of a list of nothing but futures
+
+
+class Data(ClientBase):
+    """`Client.gather`, `scatter`, `cancel` and their like."""
+
+    def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        """Wait for futures and return their results, in the same containers.
+
+        Parameters
+        ----------
+        futures : futures
+            Alone or nested in lists, tuples, sets and dicts; other things stay as they are.
+        errors : str
+            ``"raise"`` the first exception as soon as it is known, or ``"skip"`` the
+            tasks that have no result.
+        direct
+            Accepted and not needed: large results never pass through the scheduler.
+        """
+        if errors not in ("raise", "skip"):
+            raise InvalidArgument(f"errors is {errors!r}, expected 'raise' or 'skip'")
+        found: list[Future] = []
+        shape = _collect(futures, found)
+        for future in found:
+            if future._client is not self or future._is_released:
+                records_of((future,), self)
+        records = [future._record for future in found]
+        skip = _SKIPPED if errors == "skip" else None
+        values = fetch_values(self._engine, records, Deadline(None), skip)
+        result = _fill(shape, iter(values))
+        return None if result is _SKIPPED else result
+
+    def scatter(
+        self,
+        data: Any,
+        workers: Any = None,
+        broadcast: bool = False,
+        hash: bool = True,
+        timeout: float = 30.0,
+    ) -> Any:
+        """Put values into the memory of the cluster; return futures of them.
+
+        Parameters
+        ----------
+        data : list, tuple, set, dict or object
+            A list, tuple or set gives the same of futures, a dict a dict; anything
+            else one future.
+        workers : str or list of str, optional
+            Where they shall go.
+        broadcast : bool
+            Put each on every node (of ``workers``).
+        hash : bool
+            Name values by their content: an equal one that is there already is shared.
+        timeout : float
+            Seconds until they must be there.
+        """
+        if isinstance(data, dict):
+            values = self._scatter(list(data.values()), workers, broadcast, hash, timeout)
+            return dict(zip(data, values, strict=True))
+        if isinstance(data, list | tuple | set | frozenset):
+            return type(data)(self._scatter(list(data), workers, broadcast, hash, timeout))
+        return self._scatter([data], workers, broadcast, hash, timeout)[0]
+
+    def _scatter(
+        self, values: list[Any], workers: Any, broadcast: bool, hash: bool, timeout: float
+    ) -> list[Future]:
+        engine = self._engine
+        places: set[int] = set()
+        for name in worker_names(workers):
+            found = nodes_of(engine.core.nodes, name)
+            if not found:
+                raise unknown_worker(engine.core.nodes, name)
+            places.update(found)
+        blobs = [plan(value).tobytes() for value in values]
+        futures = []
+        for value, blob in zip(values, blobs, strict=True):
+            name = type(value).__name__
+            key = f"{name}-{tokenize(value)}" if hash else None
+            with engine.lock:
+                engine.check_usable()
+                record = None if key is None else engine.core.shared(key)
+                if record is None:
+                    record = engine.core.scatter(
+                        blob, name, key=key, places=tuple(places), everywhere=broadcast
+                    )
+            futures.append(Future(self, record))
+        engine.wake()
+        if not engine.wait([future._record for future in futures], Deadline(timeout)):
+            workers_now = describing.totals(list(engine.core.nodes.values()))[0]
+            raise NoWorkers(
+                f"scattered values were in no store after {timeout:g} s; there are {workers_now} "
+                "workers: start some, or wait longer"
+            )
+        for future in futures:
+            error = future.exception()
+            if error is not None:
+                raise error
+        return futures
+
+    def cancel(self, futures: Any, reason: str | None = None) -> None:
+        """Cancel tasks that are not finished, and with them all that need their results."""
+        records = [future._record for future in futures_in(futures)]
+        self._engine.cancel(records, reason or "")
+
+
+def _collect(value: Any, found: list[Future]) -> Any:
+    """Take the futures out of containers; return the shape for `_fill`."""
+    if isinstance(value, Future):
+        found.append(value)
+        return (Future, None)
+    if type(value) is list and all(type(item) is Future for item in value):
+        found += value
+        return (_ALL, len(value))
+    if isinstance(value, list | tuple | set | frozenset):
+        kind = type(value)
+        return (kind, [_collect(item, found) for item in value])
+    if isinstance(value, dict):
+        return (dict, [(key, _collect(item, found)) for key, item in value.items()])
+    if isinstance(value, Iterator):
+        return _collect(list(value), found)
+    return (None, value)
+
+
+def _fill(shape: Any, values: Iterator[Any]) -> Any:
+    """Put values in the places of the futures; those skipped leave their containers."""
+    kind, content = shape
+    if kind is _ALL:
+        return [value for value in islice(values, content) if value is not _SKIPPED]
+    if kind is Future:
+        return next(values)
+    if kind is None:
+        return content
+    if kind is dict:
+        pairs = [(key, _fill(item, values)) for key, item in content]
+        return {key: value for key, value in pairs if value is not _SKIPPED}
+    items = [value for item in content if (value := _fill(item, values)) is not _SKIPPED]
+    # A named tuple takes its items one by one.
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
