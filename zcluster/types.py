@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +17,7 @@ __all__ = [
     "first_task",
     "number_of",
     "running_task",
+    "waiting",
 ]
 
 #: The low bits of a task that are its number; the bits above are its client.
@@ -52,6 +54,20 @@ class RunningTask(NamedTuple):
     worker: str
     scheduler: str
 
+    def away(self) -> AbstractContextManager[None]:
+        """Return a block in which the task holds no slot."""
+        return nullcontext()
+
 
 #: Set by a worker while a task runs; read by the client's ``get_client``.
 running_task: ContextVar[RunningTask | None] = ContextVar("running_task", default=None)
+
+
+def waiting() -> AbstractContextManager[None]:
+    """Return a block in which a task that runs here may wait for other tasks.
+
+    It holds no slot meanwhile, so that those it waits for can run. Outside tasks it does
+    nothing.
+    """
+    task = running_task.get()
+    return nullcontext() if task is None else task.away()
