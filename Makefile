@@ -55,6 +55,7 @@ demo: $(STAMP)
 # One run of pytest, so that one line at its end says what happened; tests/conftest.py prints
 # the time each folder took. Launchers hold no doctests and are not in the list. What is slow
 # (gigabytes, a million tasks, processes frozen for ten seconds) runs with test-system.
+# What became of the tests that prove names of Dask is kept in build/dask-names.json, for `make docs`.
 test: $(STAMP)-test
 	$(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' -m 'not slow' \
 	    $(PYTEST_FLAGS) $(TESTED)

@@ -10,6 +10,8 @@ from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).parent))  # the generators stand beside this file
 
+import generate_config
+import generate_dask
 import generate_protocol
 import generate_states
 
@@ -31,9 +33,15 @@ nitpicky = True
 
 def generate(app: Sphinx) -> None:
     try:
+        generate_config.generate()
+        generate_dask.generate()
         generate_protocol.generate()
         generate_states.generate()
-    except (generate_protocol.GenerateError, generate_states.GenerateError) as error:
+    except (
+        generate_dask.GenerateError,
+        generate_protocol.GenerateError,
+        generate_states.GenerateError,
+    ) as error:
         raise ExtensionError(str(error)) from error
 
 

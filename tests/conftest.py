@@ -10,14 +10,20 @@ before it (processes, scratch entries, shared memory, threads), and at the end o
 nothing at all. "Before" may hold what a fixture of a wider scope keeps for several tests, a
 cluster for instance; the check at the end catches that one. What is found is named, then killed
 or removed, so that the tests that follow are not blamed for it.
+
+A test marked ``dask("Client.submit", ...)`` proves that these names work as they do in Dask. What
+became of such tests is kept in ``build/dask-names.json``, run after run; `docs/generate_dask.py`
+makes a page of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -85,6 +91,62 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("time by folder", sep="-")
     for folder in sorted(seconds):
         terminalreporter.line(f"{seconds[folder]:8.2f} s  {tests[folder]:5d} tests  {folder}")
+
+
+# --- what the tests prove of Dask's names -------------------------------------------------------
+
+DASK_REPORT = Path("build", "dask-names.json")  # beneath the root of the run
+
+_dask_names: dict[str, list[str]] = {}  # of each marked test that was collected
+_read: set[str] = set()  # files that tests were collected from
+_phases: dict[str, list[str]] = defaultdict(list)  # how setup, call and teardown of each ended
+_broken: set[str] = set()  # files that could not be read
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k and -m take some away
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        _read.add(item.nodeid.partition("::")[0])
+        names = {name for mark in item.iter_markers("dask") for name in mark.args}
+        if names:
+            _dask_names[item.nodeid] = sorted(names)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.failed:
+        _broken.add(report.nodeid)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.nodeid in _dask_names:
+        _phases[report.nodeid].append(report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Add the tests that ran to the report; take away those that are no more."""
+    path = session.config.rootpath / DASK_REPORT
+    if not _dask_names and not path.exists():
+        return
+    lines = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    is_whole = not any("::" in argument for argument in session.config.args)
+    for test in list(lines):
+        file = test.partition("::")[0]
+        is_gone = is_whole and file in _read and test not in _dask_names
+        if is_gone or file in _broken or not (session.config.rootpath / file).exists():
+            del lines[test]
+    for test, phases in _phases.items():
+        lines[test] = {"outcome": _outcome(phases), "names": _dask_names[test]}
+    path.parent.mkdir(exist_ok=True)
+    scratch = path.with_suffix(f".{RUN}")  # of this run alone: others may be at work
+    scratch.write_text(json.dumps(dict(sorted(lines.items())), indent=1), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _outcome(phases: list[str]) -> str:
+    """Return how a test ended, of which all three parts must have passed."""
+    if phases == ["passed", "passed", "passed"]:
+        return "passed"
+    return "skipped" if "skipped" in phases and "failed" not in phases else "failed"
 
 
 # --- the leak check -----------------------------------------------------------------------------
@@ -208,9 +270,20 @@ def _short_scratch(
     before = look()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(_scratch))
+        patch.setenv("XDG_CONFIG_HOME", str(_scratch / "config"))  # not what a developer has set
         patch.setattr(tempfile, "tempdir", None)  # what it remembers from before
         yield
         _fail_on(wait_gone(before, grace), "the whole run")
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_as_before() -> Iterator[None]:
+    """Fail a test that leaves Ctrl-C handled otherwise: it would end a later one, or the run."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert after is before or after == before, f"SIGINT is handled by {after}, before by {before}"
 
 
 @pytest.fixture(autouse=True)

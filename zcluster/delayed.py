@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, NoReturn, overload
 from zcluster.collection.base import Lowered
 from zcluster.collection.compute import Computable, container_parts
 from zcluster.errors import InvalidArgument, InvalidGraph
+from zcluster.graph.annotations import current_options
 from zcluster.graph.conversion import (
     NO_FUNCTION,
     ONE_LITERAL,
@@ -34,7 +35,7 @@ from zcluster.graph.conversion import (
     are_plain,
     number_tasks,
 )
-from zcluster.graph.layers import Graph, LargeArgument
+from zcluster.graph.layers import Graph, LargeArgument, Options
 from zcluster.graph.order import order_graph
 from zcluster.protocol.blobs import Plan
 from zcluster.protocol.callables import Packed, callable_name, pack_callable
@@ -95,6 +96,7 @@ class Delayed(Computable):
         "_kwargs",
         "_length",
         "_name",
+        "_options",
         "_pure",
     )
     __zcluster_input__ = True
@@ -105,6 +107,7 @@ class Delayed(Computable):
     _kwargs: dict[str, Any]
     _key: str | None
     _length: int | None
+    _options: Options  # as `annotate` had it when this was made
     _pure: bool
 
     def __init__(
@@ -124,6 +127,7 @@ class Delayed(Computable):
         put(self, "_kwargs", kwargs)
         put(self, "_key", key)
         put(self, "_length", length)
+        put(self, "_options", current_options())
         put(self, "_pure", pure)
 
     @property
@@ -146,6 +150,13 @@ class Delayed(Computable):
         graph, tasks = _Lowering(collections).build()
         places = graph.want(tasks)
         return graph, lambda values: [values[places[task]] for task in tasks]
+
+    @staticmethod
+    def __zcluster_persisted__(
+        collections: Sequence[Delayed], results: Sequence[Any]
+    ) -> list[Delayed]:
+        """Return the same collections with their results, or futures of them, in the place."""
+        return [_made(one, result) for one, result in zip(collections, results, strict=True)]
 
     def __zcluster_tokenize__(self) -> str:
         return self.key
@@ -182,10 +193,6 @@ class Delayed(Computable):
     def __getattr__(self, name: str) -> DelayedAttr:
         if name.startswith("_"):
             raise AttributeError(f"a Delayed has no {name!r}: names with _ in front are not lazy")
-        if name == "persist":
-            raise AttributeError(
-                "a Delayed has no 'persist'; client.compute(x) gives a future that holds the result"
-            )
         return DelayedAttr(self, name)
 
     def __getitem__(self, index: Any) -> Delayed:
@@ -364,6 +371,14 @@ def _call(
     return Delayed(name, function, args, kwargs, key, length, bool(pure))
 
 
+def _made(node: Delayed, result: Any) -> Delayed:
+    """Return a node of the same key whose value is there, or on its way as a future."""
+    if getattr(type(result), "__zcluster_input__", False):
+        function = _Frozen(None, PackedCall(CALL_ALIAS, None, None, []), [result])
+        return Delayed(node._name, function, (), {}, node.key, node._length, node._pure)
+    return Delayed(node._name, None, (result,), {}, node.key, node._length, node._pure)
+
+
 def _check_nout(nout: Any) -> None:
     if nout is not None and not (type(nout) is int and nout >= 0):
         raise InvalidArgument(
@@ -503,7 +518,8 @@ class _Lowering:
             if function is not None:
                 place = rows.packed_function(node._name, function)
             rows.keys.append(node.key)
-            rows.add((place, call.form, node._pure), inputs, call.constant)
+            group = (place, call.form, node._pure, rows.option(node._options))
+            rows.add(group, inputs, call.constant)
         tasks = number_tasks(rows)
         order_graph(graph)
         return graph, [tasks[number] for number in self.wanted]

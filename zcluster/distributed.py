@@ -12,15 +12,29 @@ import weakref
 from concurrent.futures import CancelledError
 from typing import Any
 
+from zcluster.client.actors import Actor, ActorFuture
 from zcluster.client.client import Client, get_client
 from zcluster.client.cluster import LocalCluster
 from zcluster.client.default import default_client, follow_default
 from zcluster.client.future import Future
+from zcluster.client.inner import rejoin, secede, worker_client
+from zcluster.client.locks import Event, Lock, MultiLock, Semaphore
+from zcluster.client.plugins import WorkerPlugin
 from zcluster.client.progress import progress
-from zcluster.client.waiting import ALL_COMPLETED, FIRST_COMPLETED, as_completed, wait
+from zcluster.client.queues import Queue, Variable
+from zcluster.client.waiting import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    as_completed,
+    fire_and_forget,
+    futures_of,
+    wait,
+)
 from zcluster.collection.compute import pop_runner, push_runner
 from zcluster.errors import ClientClosed, WorkerKilledError
 from zcluster.graph.layers import Graph
+from zcluster.servers.calls import get_worker
 
 # The standard library's own, so that code written for other executors catches it.
 TimeoutError = TimeoutError
@@ -34,18 +48,34 @@ KilledWorker = WorkerKilledError
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "Actor",
+    "ActorFuture",
     "CancelledError",
     "Client",
+    "Event",
     "Executor",
     "Future",
     "KilledWorker",
     "LocalCluster",
+    "Lock",
+    "MultiLock",
+    "Queue",
+    "Semaphore",
     "TimeoutError",
+    "Variable",
+    "WorkerPlugin",
     "as_completed",
     "default_client",
+    "fire_and_forget",
+    "futures_of",
     "get_client",
+    "get_worker",
     "progress",
+    "rejoin",
+    "secede",
     "wait",
+    "worker_client",
 ]
 
 
@@ -60,6 +90,12 @@ class _WeakRunner:
         if client is None:
             raise ClientClosed("the client these collections were computed with is gone")
         return client.run_graph(graph, **options)
+
+    def submit_graph(self, graph: Graph, **options: Any) -> list[Future]:
+        client = self._client()
+        if client is None:
+            raise ClientClosed("the client these collections were computed with is gone")
+        return client.submit_graph(graph, **options)
 
 
 #: What takes a client's runner away: at its close, or when nobody holds it any more.

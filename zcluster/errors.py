@@ -19,9 +19,12 @@
     │   └── DataLost                      a result that nobody can make again is gone
     ├── TaskError                         a task could not give its result
     │   ├── WorkerKilledError             it took its worker down, again and again
+    │   ├── ActorLost                     an actor went with its worker, or was let go
     │   ├── ResultNotSerializable
     │   └── RemoteError                   an exception that could not be rebuilt here
     └── InvariantError (AssertionError)   a bug in zcluster: state that contradicts itself
+
+The text of each ends in its code, such as ``[Z002]``; ``docs/errors.md`` explains them by code.
 
 ``CancelledError`` and ``TimeoutError`` are the standard library's own
 (`concurrent.futures.CancelledError`, `TimeoutError`), so that code written for
@@ -30,7 +33,11 @@ other executors catches them.
 
 from __future__ import annotations
 
+import re
+from typing import ClassVar
+
 __all__ = [
+    "ActorLost",
     "ClientClosed",
     "ClusterError",
     "DataLost",
@@ -53,77 +60,127 @@ __all__ = [
     "ZClusterError",
 ]
 
+_HAS_CODE = re.compile(r"\[Z\d{3}\]\Z")
+
 
 class ZClusterError(Exception):
     """The root of the tree."""
+
+    #: Where the documentation explains it; also at the end of its text.
+    code: ClassVar[str] = "Z000"
+
+    def __str__(self) -> str:
+        # One that was made of another's text has that one's code already, the nearer one.
+        text = super().__str__()
+        return text if not text or _HAS_CODE.search(text) else f"{text} [{self.code}]"
 
 
 class InvalidArgument(ZClusterError, ValueError):
     """An argument that cannot be meant; raised at the call that gave it."""
 
+    code = "Z001"
+
 
 class InvalidAddress(InvalidArgument):
     """An address that does not parse or may not be used."""
+
+    code = "Z002"
 
 
 class InvalidGraph(InvalidArgument):
     """A graph with a cycle, a missing key or an unhashable key."""
 
+    code = "Z003"
+
 
 class UnknownWorker(InvalidArgument):
     """A worker name or address that no worker of the cluster has."""
+
+    code = "Z004"
 
 
 class NotSerializable(ZClusterError, TypeError):
     """An object that cannot be turned into bytes."""
 
+    code = "Z005"
+
 
 class ProtocolError(ZClusterError):
     """A message that is malformed, too large, or not allowed here."""
+
+    code = "Z006"
 
 
 class VersionMismatch(ProtocolError):
     """The two ends speak different versions of the protocol."""
 
+    code = "Z007"
+
 
 class ClusterError(ZClusterError):
     """The machinery failed, not the user's function."""
+
+    code = "Z008"
 
 
 class StartError(ClusterError):
     """A process or a connection did not come up in time."""
 
+    code = "Z009"
+
 
 class SchedulerLost(ClusterError):
     """The connection to the scheduler is gone for good."""
+
+    code = "Z010"
 
 
 class ClientClosed(ClusterError, RuntimeError):
     """The client was closed before the call or while it waited."""
 
+    code = "Z011"
+
 
 class NoWorkers(ClusterError, TimeoutError):
     """Too few workers, for too long."""
+
+    code = "Z012"
 
 
 class StoreFull(MemoryError, ClusterError):
     """A node's store is at its limit."""
 
+    code = "Z013"
+
 
 class DataLost(ClusterError):
     """A result that cannot be computed again is gone with its last holder."""
+
+    code = "Z014"
 
 
 class TaskError(ZClusterError):
     """A task could not give its result."""
 
+    code = "Z015"
+
 
 class WorkerKilledError(TaskError):
     """A task whose worker process died each time it ran there."""
 
+    code = "Z016"
+
+
+class ActorLost(TaskError):
+    """An actor that cannot be called any more, and its state with it."""
+
+    code = "Z017"
+
 
 class ResultNotSerializable(TaskError, TypeError):
     """A result that cannot leave the worker that made it."""
+
+    code = "Z018"
 
 
 class RemoteError(TaskError):
@@ -135,6 +192,8 @@ class RemoteError(TaskError):
         Qualified name of the original type.
     """
 
+    code = "Z019"
+
     def __init__(self, message: str, type_name: str = "") -> None:
         super().__init__(message)
         self.type_name = type_name
@@ -142,3 +201,5 @@ class RemoteError(TaskError):
 
 class InvariantError(ZClusterError, AssertionError):
     """State that contradicts itself: a bug in zcluster."""
+
+    code = "Z020"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
@@ -54,20 +54,29 @@ class RunningTask(NamedTuple):
     worker: str
     scheduler: str
 
-    def away(self) -> AbstractContextManager[None]:
-        """Return a block in which the task holds no slot."""
-        return nullcontext()
+    def leave(self) -> None:
+        """Hold no slot from now on, so that others may run meanwhile."""
+
+    def come_back(self) -> None:
+        """Hold a slot again; each `leave` needs one."""
 
 
 #: Set by a worker while a task runs; read by the client's ``get_client``.
 running_task: ContextVar[RunningTask | None] = ContextVar("running_task", default=None)
 
 
-def waiting() -> AbstractContextManager[None]:
-    """Return a block in which a task that runs here may wait for other tasks.
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Wait for other tasks in this block, from within a task or not.
 
-    It holds no slot meanwhile, so that those it waits for can run. Outside tasks it does
-    nothing.
+    A task holds no slot meanwhile, so that those it waits for can run.
     """
     task = running_task.get()
-    return nullcontext() if task is None else task.away()
+    if task is None:
+        yield
+        return
+    task.leave()
+    try:
+        yield
+    finally:
+        task.come_back()

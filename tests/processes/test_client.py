@@ -161,3 +161,60 @@ def test_a_cancelled_task_that_runs_on_holds_up_nobody() -> None:
         client.cancel([sleeper])
         futures = [client.submit(abs, -number, pure=False) for number in range(6)]
         assert [future.result(10) for future in futures] == list(range(6))
+
+
+def slow(path: str) -> None:
+    """Say that it runs, and wait to be let go."""
+    Path(path, "runs").touch()
+    while not Path(path, "go").exists():
+        time.sleep(0.005)
+
+
+def test_what_can_be_asked_while_tasks_run(client: Client, tmp_path: Path) -> None:
+    kept = client.submit(np.ones, 100_000)
+    running = client.submit(slow, str(tmp_path), workers="local-1", pure=False)
+    kept.result(20)
+    while not (tmp_path / "runs").exists():
+        pass
+    try:
+        stacks = client.call_stack(running)
+        assert list(stacks) == ["local-1"]
+        assert "time.sleep(0.005)" in "".join(stacks["local-1"][running.key])
+        assert client.call_stack(keys=running.key).keys() == {"local-1"}
+        assert running.key in client.call_stack()["local-1"]
+        assert client.call_stack(kept) == {}  # it runs no more
+        assert running.key in client.processing()["local"]
+        assert kept.key in client.has_what("local-0")["local"]
+        assert client.nbytes(kept) == {"ones": client.nbytes()["ones"]}
+        assert client.nbytes([kept], summary=False)[kept.key] > 800_000
+        assert client.ncores() == {"local-0": 1, "local-1": 1}
+    finally:
+        (tmp_path / "go").touch()
+    running.result(20)
+
+
+def test_versions_agree_on_one_machine(client: Client) -> None:
+    versions = client.get_versions(check=True, packages=["no-such-package"])
+    assert set(versions["workers"]) == {"local-0", "local-1"}
+    mine = versions["client"]["packages"]
+    assert versions["workers"]["local-0"]["packages"] == mine
+    assert mine["python"] == versions["scheduler"]["packages"]["python"]
+    assert mine["no-such-package"] is None
+
+
+def test_workers_have_their_resources_and_a_killed_nanny_s_are_not_counted() -> None:
+    with LocalCluster(1, 1, resources={"GPU": 2, "disk": 0.5}) as cluster:
+        cluster.scale(1)
+        with pytest.raises(NotImplementedError, match="asked for 5"):
+            cluster.scale(5)
+        with cluster.get_client() as client:
+            client.wait_for_workers(1, timeout=20)
+            worker = client.scheduler_info()["workers"]["local-0"]
+            assert worker["resources"] == {"GPU": 2.0, "disk": 0.5}
+            assert Path(worker["local_directory"]).is_dir()
+            os.kill(cluster.pids[1], signal.SIGKILL)
+            began = time.monotonic()
+            while client.scheduler_info()["workers"]:
+                assert time.monotonic() - began < 2
+            client.wait_for_workers(1, timeout=20)  # another one was started
+            assert client.submit(operator.neg, 1).result(20) == -1

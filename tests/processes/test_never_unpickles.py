@@ -272,3 +272,34 @@ def test_no_server_imports_what_unpickles() -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=20
     )
     assert run.stdout == "[]\n", run.stderr
+
+
+class Keeper:
+    def __init__(self, canary: Canary) -> None:
+        self.canary = canary
+
+    def give(self, *canaries: Any) -> list[Any]:
+        return [self.canary, *canaries]
+
+
+def test_direct_calls_actors_and_uploads_work_under_guard(
+    guarded: tuple[Commands, Client], tmp_path: Path
+) -> None:
+    commands, client = guarded
+    path = str(tmp_path / "sung")
+    canary = Canary(path)
+    assert commands.scheduler is not None
+    forbidden = {client.scheduler_info()["workers"]["a-0"]["nanny_pid"], commands.scheduler.pid}
+    assert client.run(take, canary) == {"a-0": 1, "a-1": 1}
+    assert client.run_on_scheduler(take, canary) == 1
+    assert client.run_on_scheduler(give, path, 1)[1] == b"\0"
+    with pytest.raises(SingingError):
+        client.run_on_scheduler(throw, path)
+    keeper = client.submit(Keeper, canary, actor=True).result(10)
+    assert len(keeper.give(canary).result(10)) == 2
+    module = tmp_path / "uploaded_under_guard.py"
+    module.write_text("VALUE = 3\n")
+    client.upload_file(module)
+    client.restart()
+    assert client.run(eval, "__import__('uploaded_under_guard').VALUE") == {"a-0": 3, "a-1": 3}
+    assert forbidden.isdisjoint(int(line) for line in Path(path).read_text().split())

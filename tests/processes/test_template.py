@@ -105,7 +105,9 @@ class Nanny:
 
 
 @pytest.fixture
-def nanny() -> Iterator[Nanny]:
+def nanny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nanny]:
+    # What tasks print stays in the pipes: there is no client to send it to.
+    monkeypatch.setenv("ZCLUSTER_OUTPUT__FORWARD", "false")
     folder = tempfile.mkdtemp(prefix="zc-", dir="/tmp")
     made = Nanny(folder)
     yield made

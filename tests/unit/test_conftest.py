@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -112,3 +113,52 @@ def test_run_in_ci_prints_its_seed_and_the_time_by_folder(
     assert run.returncode == 0, run.stdout
     assert re.search(r"hypothesis seed: 17 " if options else r"hypothesis seed: \d+ ", run.stdout)
     assert "time by folder" in run.stdout
+
+
+NAMED = """
+@pytest.mark.dask("Client.submit")
+def test_one():
+    pass
+
+@pytest.mark.dask("Client.map", "Client.submit")
+def test_two():
+    assert not {fails}
+
+@pytest.mark.dask("Client.get")
+def test_three():
+    pytest.skip("not here")
+
+@pytest.mark.dask("Client.close")
+def test_four(capsys):
+    pass
+"""
+
+
+def proven(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return what the report says of each test."""
+    report = json.loads((folder / "build" / "dask-names.json").read_text())
+    return {
+        test.removeprefix("test_leaver.py::"): (line["outcome"], line["names"])
+        for test, line in report.items()
+    }
+
+
+def test_names_of_dask_are_kept_with_what_became_of_their_tests(tmp_path: Path) -> None:
+    marker = ("-o", "markers=dask(*names)")
+    run_pytest(tmp_path, NAMED.format(fails=True), *marker)
+    all_four = {
+        "test_one": ("passed", ["Client.submit"]),
+        "test_two": ("failed", ["Client.map", "Client.submit"]),
+        "test_three": ("skipped", ["Client.get"]),
+        "test_four": ("passed", ["Client.close"]),
+    }
+    assert proven(tmp_path) == all_four
+    # A run of some tests leaves what others proved; a test that is there no more proves nothing.
+    changed = NAMED.format(fails=False).replace("test_four", "test_five")
+    run_pytest(tmp_path, changed, *marker, "-k", "test_two")
+    all_four["test_two"] = ("passed", ["Client.map", "Client.submit"])
+    del all_four["test_four"]
+    assert proven(tmp_path) == all_four
+    # Nor does a file that cannot be read.
+    run_pytest(tmp_path, "import nothing_of_that_name\n", *marker)
+    assert proven(tmp_path) == {}

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zcluster.collection.base import lower
-from zcluster.collection.compute import compute, pop_runner, push_runner, visualize
+from zcluster.collection.compute import compute, persist, pop_runner, push_runner, visualize
 from zcluster.delayed import Delayed, DelayedAttr, delayed
 from zcluster.errors import InvalidArgument, InvalidGraph, NotSerializable
 from zcluster.graph.layers import Graph, LargeArgument
@@ -314,8 +315,6 @@ def test_names_with_an_underscore_are_not_lazy() -> None:
     x = delayed(1)
     assert not hasattr(x, "_repr_html_")
     assert not hasattr(x, "__array__")
-    with pytest.raises(AttributeError, match=r"client\.compute"):
-        _ = x.persist
 
 
 @pytest.mark.parametrize("use", [bool, len, list, iter, lambda x: 1 in x, lambda x: x and 1])
@@ -506,3 +505,20 @@ heavy = {{"numpy", "asyncio", "pandas", "multiprocessing", "zmq"}} & set(sys.mod
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_persisted_collections_have_their_results_in_them(tmp_path: Path) -> None:
+    def note(x: int) -> int:
+        with (tmp_path / "calls").open("a") as file:
+            file.write(f"{x}\n")
+        return x * 10
+
+    lazy: dict[str, Any] = {"a": delayed(note)(1), "b": [delayed(note)(2), 3]}
+    (kept,) = persist(lazy, scheduler="sync")
+    assert kept["b"][1] == 3
+    assert kept["a"].key == lazy["a"].key
+    assert compute(kept, scheduler="sync") == ({"a": 10, "b": [20, 3]},)
+    assert (kept["a"] + kept["b"][0]).compute(scheduler="sync") == 30
+    assert sorted((tmp_path / "calls").read_text().split()) == ["1", "2"]  # once each
+    assert lazy["a"].persist(scheduler="threads").compute(scheduler="sync") == 10
+    assert persist(1, [2]) == (1, [2])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +43,7 @@ def test_an_error_survives_a_pickle(kind: type[ZClusterError]) -> None:
 def test_a_remote_error_keeps_the_name_of_the_type() -> None:
     error = RemoteError("no words", "package.module.Strange")
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-        assert (str(again), again.type_name) == ("no words", "package.module.Strange")
+        assert (again.args, again.type_name) == (("no words",), "package.module.Strange")
     assert RemoteError("no words").type_name == ""
 
 
@@ -81,3 +83,33 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_the_module_defines_nothing_that_it_does_not_export() -> None:
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert defined == set(errors.__all__)
+
+
+# ----------------------------------------------------------------------------- codes
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=by_name)
+def test_a_text_ends_in_its_code_once(kind: type[ZClusterError]) -> None:
+    error = kind("what was found")
+    assert str(error) == f"what was found [{kind.code}]"
+    assert str(kind(str(error))) == str(error), "it came over the wire as text"
+    assert str(kind("")) == ""
+    assert error.args == ("what was found",)
+
+
+def test_each_class_has_a_code_of_its_own() -> None:
+    codes = [kind.__dict__["code"] for kind in CLASSES]
+    assert len(set(codes)) == len(codes)
+    assert all(re.fullmatch(r"Z\d{3}", code) for code in codes)
+
+
+def test_the_page_explains_every_code_and_no_other() -> None:
+    """Each error has a heading with its code and its name, in the order of the codes."""
+    headings = re.findall(r"^## (Z\d{3}) `(\w+)`$", PAGE, re.MULTILINE)
+    assert headings == sorted((kind.code, kind.__name__) for kind in CLASSES)
+    for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        if re.match(r"Z\d{3} ", part):
+            assert "**What to do**" in part, part.splitlines()[0]

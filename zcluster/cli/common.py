@@ -30,6 +30,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from zcluster import config
 from zcluster.errors import InvalidArgument, SchedulerLost, StartError, ZClusterError
 from zcluster.transport import lifeline
 from zcluster.version import __version__
@@ -152,22 +153,24 @@ def run_command(
     except click.exceptions.Abort:
         return 128 + signal.SIGINT
     except click.ClickException as error:
-        return _fail(command, error.format_message(), error.exit_code)
+        context = getattr(error, "ctx", None)
+        name = command.name if context is None else context.command_path
+        return _fail(name, error.format_message(), error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except InvalidArgument as error:
-        return _fail(command, str(error), USAGE)
+        return _fail(command.name, str(error), USAGE)
     except SchedulerLost as error:
-        return _fail(command, str(error), LOST)
+        return _fail(command.name, str(error), LOST)
     except StartError as error:
-        return _fail(command, str(error), start_error)
+        return _fail(command.name, str(error), start_error)
     except ZClusterError as error:
-        return _fail(command, str(error), FAILED)
+        return _fail(command.name, str(error), FAILED)
 
 
-def _fail(command: click.Command, sentence: str, status: int) -> int:
+def _fail(name: str | None, sentence: str, status: int) -> int:
     with suppress(OSError):  # standard error is gone: nobody to tell
-        click.echo(f"{command.name}: {sentence}", err=True)
+        click.echo(f"{name}: {sentence}", err=True)
     return status
 
 
@@ -182,8 +185,8 @@ def common_options(command: _Command) -> _Command:
             click.option(
                 "--log-level",
                 type=click.Choice(["debug", "info", "warning", "error"]),
-                default="warning",
-                show_default=True,
+                default=lambda: config.get("logging.level"),
+                show_default="logging.level of the configuration",
             ),
             click.version_option(__version__, "--version", message="%(prog)s %(version)s"),
             click.help_option("-h", "--help"),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from zcluster import config
 from zcluster.config import (
     Settings,
     cpu_count,
@@ -24,7 +25,7 @@ from zcluster.config import (
     parse_memory_limit,
 )
 from zcluster.errors import ClusterError, InvalidArgument
-from zcluster.servers.settings import NannySettings
+from zcluster.servers.settings import NannySettings, parse_resources
 from zcluster.transport.scheduler_file import wait_scheduler_file
 from zcluster.transport.scratch import Scratch, ipc_address, remove_tree, sweep
 
@@ -72,15 +73,22 @@ class _Where:
 @click.option(
     "--nthreads",
     type=click.IntRange(1, _MOST),
+    default=lambda: config.get("worker.threads"),
     help="Threads in each; a fair share of the processors if absent.",
 )
 @click.option(
     "--memory-limit",
-    default="auto",
-    show_default=True,
+    default=lambda: config.get("worker.memory-limit"),
+    show_default="worker.memory-limit",
     help="For each worker: 2GB, 0.5 of the machine, auto, or 0 for no limit.",
 )
 @click.option("--name", help="This node's name; unique in the cluster.")
+@click.option(
+    "--resources",
+    default="",
+    metavar="TEXT",
+    help="What each worker has of abstract resources, as in 'GPU=1 FOO=2'.",
+)
 @click.option(
     "--local-directory",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
@@ -89,8 +97,8 @@ class _Where:
 @click.option(
     "--death-timeout",
     type=click.FloatRange(0, min_open=True),
-    default=Settings.death_timeout,
-    show_default=True,
+    default=lambda: config.get("worker.death-timeout"),
+    show_default="worker.death-timeout",
     help="Seconds to wait for the scheduler, at start and after losing it.",
 )
 @common_options
@@ -103,6 +111,7 @@ def worker(
     nthreads: int | None,
     memory_limit: str,
     name: str | None,
+    resources: str,
     local_directory: Path | None,
     death_timeout: float,
     host: str | None,
@@ -155,6 +164,7 @@ def worker(
             lifeline=lifeline,
             death_timeout=death_timeout,
             insecure=where.insecure,
+            resources=parse_resources(resources),
             log_level=log_level,
         )
         # Not at the top: ZeroMQ and the messages, which --help can do without.
@@ -228,7 +238,7 @@ def _store_limit(given: str | None, workers: int) -> int:
     if given is not None:
         return parse_bytes(given)
     total = memory_total()
-    return int(Settings.store_share * (min(workers, total) if workers else total))
+    return int(Settings().store_share * (min(workers, total) if workers else total))
 
 
 def main() -> int:

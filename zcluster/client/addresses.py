@@ -18,11 +18,15 @@ SCHEDULER_FILE_VARIABLE = "ZCLUSTER_SCHEDULER_FILE"
 
 
 class Target(NamedTuple):
-    """Where to connect. ``owned`` is a cluster made for this client, closed with it."""
+    """Where to connect. ``owned`` is a cluster made for this client, closed with it.
+
+    ``method`` says to people how the address was found.
+    """
 
     address: str
     cluster: Any = None
     owned: LocalCluster | None = None
+    method: str = "Direct"
 
 
 def find_target(
@@ -64,7 +68,7 @@ def find_target(
         scheduler_file = os.environ.get(SCHEDULER_FILE_VARIABLE) or None
     if address is None and scheduler_file is None:
         owned = LocalCluster(**options)
-        return Target(owned.scheduler_address, owned, owned)
+        return Target(owned.scheduler_address, owned, owned, "Cluster object")
     if options:
         raise InvalidArgument(
             f"{', '.join(sorted(options))} would start a cluster, but the client was told to "
@@ -73,7 +77,8 @@ def find_target(
     if scheduler_file is not None:
         path = Path(scheduler_file)
         record = wait_scheduler_file(path, timeout)
-        return Target(check_address(record.address, insecure or record.insecure))
+        address = check_address(record.address, insecure or record.insecure)
+        return Target(address, method=f"Scheduler file {path}")
     if isinstance(address, str):
         return Target(check_address(address, insecure))
     found = getattr(address, "scheduler_address", None)
@@ -83,4 +88,4 @@ def find_target(
             "'tcp://host:port', or a cluster with a scheduler_address"
         )
     # Whoever made the cluster chose its address.
-    return Target(check_address(found, insecure=True), address)
+    return Target(check_address(found, insecure=True), address, method="Cluster object")

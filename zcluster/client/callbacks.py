@@ -2,7 +2,8 @@
 
 Callbacks are user code: they may take long, raise, or wait for other futures. None
 of that may hold up the loop thread, so they have one thread of their own for each
-client, started with the first callback.
+client (and one for each executor, whose futures may be waited for in callbacks), started
+with the first callback.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _log = logging.getLogger(__name__)
 class Callbacks:
     """Runs calls one after the other in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "zcluster-callbacks") -> None:
+        self._name = name
         self._queue: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] = (
             queue.SimpleQueue()
         )
@@ -32,9 +34,7 @@ class Callbacks:
         """Start the thread unless it runs."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="zcluster-callbacks", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> None:

@@ -43,6 +43,7 @@ class Calls(ClientBase):
         resources: Mapping[str, float] | None = None,
         threads: int = 1,
         actor: bool = False,
+        actors: bool = False,
         fifo_timeout: Any = None,
         **kwargs: Any,
     ) -> Future:
@@ -76,7 +77,7 @@ class Calls(ClientBase):
         threads : int
             How many slots of its worker it takes; libraries that compute with threads of
             their own (BLAS, OpenMP) are held to this number.
-        actor : bool
+        actor, actors : bool
             The result stays in its worker, and `Future.result` is an `Actor` that calls
             its methods there.
         fifo_timeout
@@ -90,6 +91,7 @@ class Calls(ClientBase):
             If function or arguments cannot travel; the error names the part.
         """
         check_callable(func)
+        actor = actor or actors
         name, function = pack_function(func)
         call = pack_call(args, kwargs)
         self._engine.ship_for(function, call.constant)

@@ -7,35 +7,54 @@ the wire) and the futures. Its methods may be called from any thread.
 
 from __future__ import annotations
 
+import inspect
 import os
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from zcluster.client import describing
+from zcluster import config
+from zcluster.client import describing, stuck
 from zcluster.client.addresses import find_target
-from zcluster.client.asking import Asking
+from zcluster.client.asynchronous import awaitable_class, run_here
 from zcluster.client.calls import Calls
 from zcluster.client.data import Data
-from zcluster.client.default import add_client, default_client, live_clients, remove_client
+from zcluster.client.default import (
+    add_client,
+    as_current,
+    default_client,
+    live_clients,
+    remove_client,
+)
 from zcluster.client.engine import Engine
-from zcluster.client.future import fetch_values
+from zcluster.client.executor import ClientExecutor
+from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Deadline
-from zcluster.client.graphs import compute_collections, submit_graph
-from zcluster.errors import InvalidArgument
+from zcluster.client.graphs import (
+    compute_collections,
+    persist_collections,
+    submit_graph,
+    wish,
+)
+from zcluster.client.html import client_html
+from zcluster.client.inspecting import Inspecting
+from zcluster.client.plugins import Plugging
+from zcluster.client.pool import ClientPool
+from zcluster.client.printing import Printing
+from zcluster.client.recreating import Recreating
+from zcluster.client.sharing import Sharing
+from zcluster.errors import ClusterError, InvalidArgument
 from zcluster.graph.layers import Graph
 from zcluster.graph.spec import fill, from_dict
+from zcluster.tracebacks import hides_frames
 from zcluster.types import running_task
 
 __all__ = ["Client", "get_client"]
 
-_NOT_BUILT = {
-    "asynchronous": "asynchronous=True (awaiting futures in an event loop) is not built yet; "
-    "call the client from a thread, which works beside any event loop",
-}
 
-
-class Client(Calls, Data, Asking):
+class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
     """A connection to a cluster, or to one of its own on this machine.
 
     Parameters
@@ -49,12 +68,16 @@ class Client(Calls, Data, Asking):
         For the new cluster.
     scheduler_file : path, optional
         Waited for; says the address.
-    timeout : float
-        Seconds to wait for the cluster to answer.
+    timeout : float, optional
+        Seconds to wait for the cluster to answer; ``client.timeout`` of the configuration
+        if absent.
     name : str, optional
         Of this client.
     set_as_default : bool
         Whether ``compute()`` should use it while it is the newest.
+    asynchronous : bool
+        For event loops: ``await`` the client first, or use ``async with``; methods that
+        wait are then to be awaited too (see `zcluster.client.asynchronous`).
     insecure : bool
         Accept plain TCP, over which anyone on the network could run code as you.
     **options
@@ -75,6 +98,10 @@ class Client(Calls, Data, Asking):
     [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
     """
 
+    def __new__(cls, *args: Any, asynchronous: bool = False, **kwargs: Any) -> Client:
+        """Make a client, of a class of its own if it is asynchronous."""
+        return super().__new__(awaitable_class(cls) if asynchronous else cls)
+
     def __init__(
         self,
         address: Any = None,
@@ -84,15 +111,15 @@ class Client(Calls, Data, Asking):
         memory_limit: int | float | str | None = None,
         processes: bool | None = None,
         scheduler_file: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = None,
         name: str | None = None,
         set_as_default: bool = True,
         asynchronous: bool = False,
         insecure: bool = False,
         **options: Any,
     ) -> None:
-        if asynchronous:
-            raise NotImplementedError(_NOT_BUILT["asynchronous"])
+        if timeout is None:
+            timeout = config.get("client.timeout")
         if not isinstance(timeout, int | float) or timeout <= 0:
             raise InvalidArgument(f"timeout is {timeout!r}, expected seconds above zero")
         given = {
@@ -105,7 +132,7 @@ class Client(Calls, Data, Asking):
         target = find_target(address, scheduler_file, insecure, timeout, options)
         self._owned = target.owned
         self.cluster = target.cluster
-        self._method = "Cluster object" if target.cluster is not None else "Direct"
+        self._method = target.method
         try:
             if self._owned is not None:
                 # It ends at once where its scheduler cannot start; a connection would wait.
@@ -113,6 +140,8 @@ class Client(Calls, Data, Asking):
             self._engine = Engine(
                 target.address, name=name or f"client-{os.getpid()}", timeout=timeout
             )
+            self._hear_output()
+            stuck.listen(self._engine)
             self._finalizer = weakref.finalize(self, self._engine.close, "it is not used", 1.0)
             self._finalizer.atexit = False  # `default` closes those that are left in order
             if self._owned is not None and self._owned.n_workers:
@@ -122,7 +151,8 @@ class Client(Calls, Data, Asking):
             raise
         add_client(self, set_as_default)
 
-    def compute(self, collections: Any, sync: bool = False) -> Any:
+    @hides_frames
+    def compute(self, collections: Any, sync: bool = False, **wishes: Any) -> Any:
         """Compute lazy collections.
 
         Parameters
@@ -130,9 +160,32 @@ class Client(Calls, Data, Asking):
         collections : collection, or list of them
         sync : bool
             Return results; else futures of them, at once.
-        """
-        return compute_collections(self, collections, sync)
+        **wishes
+            ``workers``, ``retries``, ``priority``, ``resources``, …: as in `submit`, for
+            all tasks but those that have wishes of their own.
 
+        Raises
+        ------
+        InvalidArgument
+            For a wish that nobody knows or that cannot be meant.
+        """
+        return compute_collections(self, collections, sync, wishes)
+
+    def persist(self, collections: Any, **wishes: Any) -> Any:
+        """Start computing collections; return the like, whose parts are on the cluster.
+
+        What is made of them later begins with these parts, as long as somebody holds them.
+        Parameters are those of `compute`.
+
+        Examples
+        --------
+        >>> total = client.persist(zcluster.delayed(sum)([1, 2]))    # doctest: +SKIP
+        >>> (total + 1).compute()                                    # doctest: +SKIP
+        4
+        """
+        return persist_collections(self, collections, wishes)
+
+    @hides_frames
     def get(self, dsk: Mapping[Any, Any], keys: Any) -> Any:
         """Run a hand-written graph and return the values of some of its keys.
 
@@ -144,11 +197,67 @@ class Client(Calls, Data, Asking):
         graph, numbers = from_dict(dsk, keys)
         return fill(numbers, graph, self.run_graph(graph))
 
+    def submit_graph(self, graph: Graph, **options: Any) -> list[Future]:
+        """Submit a graph; return futures of its outputs, in order. Options as in `compute`."""
+        wish(self, graph, options)
+        return submit_graph(self, graph)
+
     def run_graph(self, graph: Graph, **options: Any) -> list[Any]:
-        """Run a graph and return the values of its outputs, in order."""
+        """Run a graph and return the values of its outputs, in order; options as in `compute`."""
+        wish(self, graph, options)
         futures = submit_graph(self, graph)
         records = [future._record for future in futures]
         return fetch_values(self._engine, records, Deadline(None))
+
+    @property
+    def name(self) -> str:
+        """What this client is called, for people."""
+        return self._engine.name
+
+    def get_executor(self, **options: Any) -> ClientExecutor:
+        """Return a `concurrent.futures.Executor` that runs calls on this cluster.
+
+        Parameters
+        ----------
+        **options
+            As in `submit`: ``workers``, ``resources``, ``retries``, ``priority``, …; ``pure``
+            is False unless given.
+        """
+        return ClientExecutor(self, **options)
+
+    def get_pool(self, **options: Any) -> ClientPool:
+        """Return what looks like a `multiprocessing.Pool` and runs calls on this cluster.
+
+        Options are as in `get_executor`.
+        """
+        return ClientPool(self, **options)
+
+    def as_current(self) -> AbstractContextManager[Client]:
+        """Make this client the default one within a ``with`` block."""
+        return as_current(self)
+
+    def sync(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        asynchronous: bool | None = None,
+        callback_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call a function and, if it gives something to await, wait for what that gives.
+
+        Parameters
+        ----------
+        asynchronous : bool, optional
+            Return what is to be awaited as it is; whether the client is, if absent.
+        callback_timeout : float, optional
+            Seconds to wait.
+        """
+        made = func(*args, **kwargs)
+        is_left = self.asynchronous if asynchronous is None else asynchronous
+        if is_left or not inspect.isawaitable(made):
+            return made
+        return run_here(made, callback_timeout)
 
     @property
     def status(self) -> str:
@@ -169,6 +278,7 @@ class Client(Calls, Data, Asking):
         try:
             if engine is not None:
                 engine.close("the client was closed", timeout)
+                self._end_output()
         finally:
             if self._owned is not None and (engine is None or engine.is_own_process):
                 self._owned.close()
@@ -179,14 +289,36 @@ class Client(Calls, Data, Asking):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Any:
+        raise TypeError("this client is not asynchronous; use `with`, or Client(asynchronous=True)")
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
     def __repr__(self) -> str:
         ended = self._engine.core.ended
         reason = None if ended is None else ended.reason
         return describing.one_line("Client", self._engine.address, self._nodes(), reason)
 
     def _repr_html_(self) -> str:
-        address = self._engine.address
-        return describing.table("Client", address, self._nodes(), self._method, self.status)
+        try:
+            info = describing.cluster_info(self._engine.ask("info", timeout=1.0))
+        except (ClusterError, TimeoutError):  # closed, or too busy: what is known here
+            info = describing.known_info(self._engine.address, self._nodes())
+        return client_html(
+            info,
+            name=self.name,
+            method=self._method,
+            status=self.status,
+            cluster_type=_type_name(self.cluster),
+            processes=getattr(self.cluster, "processes", True),
+            now=time.time(),
+        )
+
+
+def _type_name(cluster: Any) -> str:
+    kind = type(cluster)
+    return "" if cluster is None else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def get_client(address: str | None = None, timeout: float = 30.0) -> Client:

@@ -4,19 +4,26 @@
 one private folder, and has a `Supervisor` start the two commands side by side:
 ``zcluster-scheduler`` and ``zcluster-worker``, as anybody would in a shell. They never
 run the user's ``__main__`` again, so no ``if __name__ == "__main__"`` is needed.
+
+With ``processes=False`` another launcher runs the same two as threads of this process.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
+import re
+import sys
 import time
 import warnings
 import weakref
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zcluster import config
 from zcluster.config import (
     Settings,
     cpu_count,
@@ -28,12 +35,17 @@ from zcluster.errors import InvalidArgument, SchedulerLost, StartError
 from zcluster.launching import Command, find_launcher
 from zcluster.transport.scratch import ipc_address
 
+from .describing import format_limit
+from .html import cluster_html
 from .supervisor import Supervisor
 
 __all__ = ["LocalCluster", "split_machine"]
 
 # More than any one machine has; a number above it is a slip that would take the machine down.
 _MOST = 4096
+
+#: How the names of modules begin that a warning passes over on its way to the caller.
+_PACKAGE = "zcluster."
 
 #: What dask's LocalCluster takes and this one has no use for yet: accepted, so that scripts run.
 _IGNORED = frozenset({"dashboard_address", "silence_logs"})
@@ -53,13 +65,18 @@ class LocalCluster:
         For each worker: ``"1GB"``, a fraction of the machine, ``"auto"`` for an equal
         share, 0 for no limit.
     processes : bool
-        Must be True: workers that are threads of this process are not built yet.
+        If False, scheduler, nanny and workers are threads of this process. Without
+        ``n_workers`` it is one worker then, with all the threads. Functions of modules see
+        the objects of those modules, here and now; those of a script or notebook travel as
+        copies, with the globals they use.
     name : str, optional
         The node's name.
     local_directory : str or Path, optional
         Where results go that memory has no room for.
     scheduler_file : str or Path, optional
         Where to say how to reach the scheduler, for other processes of this user.
+    resources : dict of str to float, optional
+        What each worker has of abstract resources, such as ``{"GPU": 1}``.
     settings : Settings, optional
         Timings.
 
@@ -67,6 +84,7 @@ class LocalCluster:
     ----------
     scheduler_address : str
     n_workers, threads_per_worker, memory_limit : int
+    processes : bool
 
     Raises
     ------
@@ -85,20 +103,28 @@ class LocalCluster:
         self,
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
-        memory_limit: int | float | str | None = "auto",
+        memory_limit: int | float | str | None = None,
         processes: bool = True,
         *,
         name: str | None = None,
         local_directory: str | os.PathLike[str] | None = None,
         scheduler_file: str | os.PathLike[str] | None = None,
+        resources: Mapping[str, float] | None = None,
         settings: Settings | None = None,
         **options: Any,
     ) -> None:
         _check_options(processes, name, options)
         cpus = cpu_count()
+        if threads_per_worker is None:
+            threads_per_worker = config.get("worker.threads")
+        if memory_limit is None:
+            memory_limit = config.get("worker.memory-limit")
+        if not processes and n_workers is None:
+            n_workers = 1
         workers, threads = split_machine(n_workers, threads_per_worker, cpus)
         self.n_workers = workers
         self.threads_per_worker = threads
+        self.processes = processes
         self.memory_limit = parse_memory_limit(memory_limit, min(1.0, threads / cpus))
         _warn_of_memory(self.memory_limit)
         self.name = "local" if name is None else name
@@ -106,10 +132,14 @@ class LocalCluster:
         self._options: list[str] = []
         if local_directory is not None:
             self._options = ["--local-directory", str(_existing_folder(local_directory))]
+        if resources:
+            self._options += ["--resources", _resources_text(resources)]
+        if not processes:
+            self._options += ["--store-limit", str(self._store_limit())]
         self._scheduler_file = None if scheduler_file is None else Path(scheduler_file).absolute()
         # Found here and not on the supervisor's thread: who is not installed is told at the call,
         # and an import cut short in another thread would hide Ctrl-C's exit status.
-        launcher = find_launcher("local")
+        launcher = find_launcher("local" if processes else "threads")
         # Bound to plain values, not to self: the supervisor must not keep the cluster alive.
         self._supervisor = Supervisor(
             launcher,
@@ -126,6 +156,7 @@ class LocalCluster:
             self._supervisor.request_stop()
             raise
         self.scheduler_address = scratch.address("scheduler")
+        self._started = time.time()
 
     # -------------------------------------------------------------------- state
 
@@ -138,8 +169,8 @@ class LocalCluster:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the scheduler and the nanny, as far as they run."""
-        return self._supervisor.pids
+        """Process ids of the scheduler and the nanny, as far as they run and are processes."""
+        return tuple(pid for pid in self._supervisor.pids if pid != os.getpid())
 
     def wait_started(self, timeout: float | None = None) -> LocalCluster:
         """Wait until the scheduler listens; workers may still be on their way.
@@ -180,6 +211,26 @@ class LocalCluster:
         if self._supervisor.is_stopped:
             raise SchedulerLost("the local cluster was closed; make a new one")
 
+    def get_client(self) -> Any:
+        """Return a new client of this cluster."""
+        # By name: a client knows clusters, not the other way round.
+        return importlib.import_module("zcluster.client.client").Client(self)
+
+    def scale(self, n: int) -> None:
+        """Have so many workers: as many as there are, for a local cluster keeps its size.
+
+        Raises
+        ------
+        NotImplementedError
+            For another number.
+        """
+        _check_count("n", n, 0)
+        if n != self.n_workers:
+            raise NotImplementedError(
+                f"a local cluster keeps the {self.n_workers} workers it was started with, and was "
+                f"asked for {n}; make one with n_workers={n}, or start zcluster-worker beside it"
+            )
+
     def close(self, timeout: float | None = None) -> None:
         """End the processes and remove their folder; again does nothing.
 
@@ -202,13 +253,32 @@ class LocalCluster:
         self.close()
 
     def __repr__(self) -> str:
-        memory = (
-            format_bytes(self.memory_limit * self.n_workers) if self.memory_limit else "no limit"
-        )
+        memory = format_limit(self.memory_limit * self.n_workers)
         return (
             f"<LocalCluster: {self.scheduler_address!r} {self.status} processes={self.n_workers} "
             f"threads={self.n_workers * self.threads_per_worker}, memory={memory}>"
         )
+
+    def _repr_html_(self) -> str:
+        worker = {
+            "nthreads": self.threads_per_worker,
+            "memory_limit": self.memory_limit,
+        }
+        return cluster_html(
+            self.scheduler_address,
+            [worker] * self.n_workers,
+            kind="LocalCluster",
+            name=self.name,
+            status=self.status,
+            processes=self.processes,
+            started=self._started,
+            now=time.time(),
+        )
+
+    def _store_limit(self) -> int:
+        total = memory_total()
+        limit = self.n_workers * self.memory_limit
+        return int(self._settings.store_share * (min(limit, total) if limit else total))
 
     def _worker_options(self) -> tuple[str, ...]:
         return (
@@ -260,11 +330,10 @@ def _check_count(what: str, value: object, least: int) -> None:
         raise InvalidArgument(f"{what} is {value}, expected {least} to {_MOST}, or None to choose")
 
 
-def _check_options(processes: bool, name: object, options: dict[str, Any]) -> None:
-    if processes is not True:
+def _check_options(processes: object, name: object, options: dict[str, Any]) -> None:
+    if not isinstance(processes, bool):
         raise InvalidArgument(
-            f"processes is {processes!r}, expected True: workers that are threads of this process "
-            "are not built yet; compute(scheduler='threads') needs no cluster"
+            f"processes is {processes!r}, expected True, or False for threads of this process"
         )
     if not (name is None or (isinstance(name, str) and name and not name.startswith("-"))):
         raise InvalidArgument(f"name is {name!r}, expected text such as 'local', or None")
@@ -272,7 +341,8 @@ def _check_options(processes: bool, name: object, options: dict[str, Any]) -> No
     if unknown:
         raise InvalidArgument(
             f"LocalCluster has no option {', '.join(unknown)}; expected n_workers, "
-            "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file"
+            "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file, "
+            "resources"
         )
 
 
@@ -290,8 +360,33 @@ def _warn_of_memory(limit: int) -> None:
         warnings.warn(
             f"memory_limit of {format_bytes(limit)} for each worker is more than this machine's "
             f"{format_bytes(memory_total())}; the system will end workers before the limit does",
-            stacklevel=3,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """Return the stack level of the code that made a cluster, perhaps by making a client.
+
+    As for a function that calls this one and warns.
+    """
+    level = 2
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _resources_text(resources: Mapping[str, float]) -> str:
+    """Return resources as the worker's command line has them."""
+    for name, amount in resources.items():
+        is_amount = isinstance(amount, int | float) and 0 <= amount < math.inf
+        if not re.fullmatch(r"[^\s,=]+", str(name)) or not is_amount:
+            raise InvalidArgument(
+                f"resources has {name!r}: {amount!r}; expected names without blanks, and amounts "
+                "of zero or more, such as {'GPU': 1}"
+            )
+    return " ".join(f"{name}={float(amount)!r}" for name, amount in resources.items())
 
 
 def _scheduler_command(name: str, scheduler_file: Path | None, scratch: Path) -> Command:

@@ -11,12 +11,14 @@ from zcluster.client.base import ClientBase
 from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Deadline
 from zcluster.client.packing import nodes_of, records_of, unknown_worker, worker_names
-from zcluster.client.waiting import futures_in
+from zcluster.client.waiting import DEEPEST, futures_in, too_deep
+from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument, NoWorkers
 from zcluster.protocol.objects import plan
 from zcluster.protocol.tokens import tokenize
+from zcluster.tracebacks import hides_frames
 
-__all__ = ["Data"]
+__all__ = ["Data", "fill_gathered", "plan_gather"]
 
 _SKIPPED = object()
 _ALL = object()  # the shape of a list of nothing but futures
@@ -25,6 +27,7 @@ _ALL = object()  # the shape of a list of nothing but futures
 class Data(ClientBase):
     """`Client.gather`, `scatter`, `cancel` and their like."""
 
+    @hides_frames
     def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
         """Wait for futures and return their results, in the same containers.
 
@@ -38,18 +41,8 @@ class Data(ClientBase):
         direct
             Accepted and not needed: large results never pass through the scheduler.
         """
-        if errors not in ("raise", "skip"):
-            raise InvalidArgument(f"errors is {errors!r}, expected 'raise' or 'skip'")
-        found: list[Future] = []
-        shape = _collect(futures, found)
-        for future in found:
-            if future._client is not self or future._is_released:
-                records_of((future,), self)
-        records = [future._record for future in found]
-        skip = _SKIPPED if errors == "skip" else None
-        values = fetch_values(self._engine, records, Deadline(None), skip)
-        result = _fill(shape, iter(values))
-        return None if result is _SKIPPED else result
+        shape, records, skip = plan_gather(self, futures, errors)
+        return fill_gathered(shape, fetch_values(self._engine, records, Deadline(None), skip))
 
     def scatter(
         self,
@@ -124,7 +117,25 @@ class Data(ClientBase):
         self._engine.cancel(records, reason or "")
 
 
-def _collect(value: Any, found: list[Future]) -> Any:
+def plan_gather(client: Any, futures: Any, errors: str) -> tuple[Any, list[Wanted], Any]:
+    """Return what `Client.gather` is asked for: a shape, the records in it, and ``skip``."""
+    if errors not in ("raise", "skip"):
+        raise InvalidArgument(f"errors is {errors!r}, expected 'raise' or 'skip'")
+    found: list[Future] = []
+    shape = _collect(futures, found)
+    for future in found:
+        if future._client is not client or future._is_released:
+            records_of((future,), client)
+    return shape, [future._record for future in found], _SKIPPED if errors == "skip" else None
+
+
+def fill_gathered(shape: Any, values: list[Any]) -> Any:
+    """Return what `Client.gather` returns, given the values of the records."""
+    result = _fill(shape, iter(values))
+    return None if result is _SKIPPED else result
+
+
+def _collect(value: Any, found: list[Future], depth: int = 0) -> Any:
     """Take the futures out of containers; return the shape for `_fill`."""
     if isinstance(value, Future):
         found.append(value)
@@ -132,13 +143,15 @@ def _collect(value: Any, found: list[Future]) -> Any:
     if type(value) is list and all(type(item) is Future for item in value):
         found += value
         return (_ALL, len(value))
+    if depth > DEEPEST:
+        raise too_deep(value)
     if isinstance(value, list | tuple | set | frozenset):
         kind = type(value)
-        return (kind, [_collect(item, found) for item in value])
+        return (kind, [_collect(item, found, depth + 1) for item in value])
     if isinstance(value, dict):
-        return (dict, [(key, _collect(item, found)) for key, item in value.items()])
+        return (dict, [(key, _collect(item, found, depth + 1)) for key, item in value.items()])
     if isinstance(value, Iterator):
-        return _collect(list(value), found)
+        return _collect(list(value), found, depth + 1)
     return (None, value)
 
 

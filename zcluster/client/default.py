@@ -10,7 +10,9 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zcluster.errors import ClientClosed
@@ -18,12 +20,24 @@ from zcluster.errors import ClientClosed
 if TYPE_CHECKING:
     from zcluster.client.client import Client
 
-__all__ = ["add_client", "default_client", "follow_default", "live_clients", "remove_client"]
+__all__ = [
+    "add_client",
+    "as_current",
+    "default_client",
+    "follow_default",
+    "live_clients",
+    "remove_client",
+]
 
 _live: list[weakref.ref[Client]] = []
 _defaults: list[weakref.ref[Client]] = []
 _followers: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = []
 _is_hooked = False
+
+#: The client whose `as_current` block this thread or coroutine is in.
+_current: ContextVar[Client | None] = ContextVar("zcluster_client", default=None)
+#: All clients with such a block, the newest last.
+_currents: list[Client] = []
 
 
 def live_clients() -> list[Client]:
@@ -32,13 +46,16 @@ def live_clients() -> list[Client]:
 
 
 def default_client() -> Client:
-    """Return the newest live client that was made with ``set_as_default``.
+    """Return the client of the `as_current` block, else the newest live default one.
 
     Raises
     ------
     ClientClosed
         If there is none.
     """
+    current = _current.get()
+    if current is not None:
+        return current
     for ref in reversed(_defaults):
         client = ref()
         if client is not None:
@@ -46,8 +63,48 @@ def default_client() -> Client:
     raise ClientClosed("there is no live client in this process; make one with Client(...)")
 
 
+@contextmanager
+def as_current(client: Client) -> Iterator[Client]:
+    """Make a client the default one within a block.
+
+    `default_client` returns it in this thread or coroutine; what follows the default, as
+    ``compute()`` does, follows it in the whole process.
+    """
+    token = _current.set(client)
+    _currents.append(client)
+    _order_followers(client)
+    try:
+        yield client
+    finally:
+        _current.reset(token)
+        for place in range(len(_currents) - 1, -1, -1):
+            if _currents[place] is client:
+                del _currents[place]
+                break
+        _order_followers(client)
+
+
+def _order_followers(changed: Client) -> None:
+    """Tell the followers all clients again, so that the last they hear of is the newest."""
+    live = live_clients()
+    defaults = [client for ref in list(_defaults) if (client := ref()) is not None]
+    order = [client for client in defaults if client not in _currents]
+    # Each once, where its innermost block puts it.
+    order += reversed(dict.fromkeys(client for client in reversed(_currents) if client in live))
+    for push, pop in _followers:
+        if changed not in order:
+            pop(changed)
+        for client in order:
+            pop(client)
+            push(client)
+
+
 def follow_default(push: Callable[[Any], Any], pop: Callable[[Any], Any]) -> None:
-    """Call ``push(client)`` for each default client, now and later; ``pop(client)`` at its end."""
+    """Call ``push(client)`` for each default client, now and later; ``pop(client)`` at its end.
+
+    A client's place may change (`as_current`): then it is popped and pushed again. So a
+    pop of one that is not there has to do nothing.
+    """
     _followers.append((push, pop))
     for ref in list(_defaults):
         client = ref()

@@ -1,37 +1,92 @@
-"""The cluster as a client's user sees it: dictionaries, one line of text, a table."""
+"""The cluster as a client's user sees it: dictionaries and one line of text.
+
+The form for notebooks is in `zcluster.client.html`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zcluster.config import format_bytes
-from zcluster.protocol.messages import NodeInfo, WorkerInfo
+from zcluster.protocol.messages import NodeInfo
 
-__all__ = ["cluster_info", "one_line", "table", "totals"]
-
-
-def cluster_info(address: str, nodes: Iterable[NodeInfo]) -> dict[str, Any]:
-    """Return what `Client.scheduler_info` returns."""
-    workers = {}
-    for node in nodes:
-        for worker in node.workers:
-            workers[worker.name] = _worker_info(node, worker)
-    return {"type": "Scheduler", "address": address, "workers": workers}
+__all__ = ["cluster_info", "format_limit", "known_info", "one_line", "totals"]
 
 
-def _worker_info(node: NodeInfo, worker: WorkerInfo) -> dict[str, Any]:
+def cluster_info(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `Client.scheduler_info` returns, of the scheduler's answer to ``info``.
+
+    The workers of a node that cannot be reached are left out.
+    """
+    workers = {
+        worker["name"]: _worker_info(node, worker, memory)
+        for node in answer["nodes"]
+        if not node["away"]
+        for worker, memory in zip(node["workers"], _padded(node), strict=True)
+    }
+    return {
+        "type": "Scheduler",
+        "id": answer.get("id", ""),
+        "address": answer["address"],
+        "services": {},
+        "started": answer.get("started", 0.0),
+        "workers": workers,
+    }
+
+
+def known_info(address: str, nodes: Iterable[NodeInfo]) -> dict[str, Any]:
+    """Return the same of what a client has heard, where the scheduler does not answer."""
+    said = [
+        {
+            "name": node.name,
+            "host": node.host,
+            "pid": node.pid,
+            "data": node.data,
+            "door": node.door,
+            "away": False,
+            "memory": [],
+            "workers": [
+                {
+                    "name": worker.name,
+                    "pid": worker.pid,
+                    "nthreads": worker.slots,
+                    "memory_limit": worker.memory_limit,
+                    "resources": worker.resources,
+                }
+                for worker in node.workers
+            ],
+        }
+        for node in nodes
+    ]
+    return cluster_info({"address": address, "nodes": said})
+
+
+def _padded(node: Mapping[str, Any]) -> list[int]:
+    """Return what each worker has in use; before the first heartbeat nobody knows."""
+    memory = list(node["memory"])
+    return (memory + [0] * len(node["workers"]))[: len(node["workers"])]
+
+
+def _worker_info(node: Mapping[str, Any], worker: Mapping[str, Any], memory: int) -> dict[str, Any]:
     return {
         "type": "Worker",
-        "name": worker.name,
-        "host": node.host,
-        "nthreads": worker.slots,
-        "memory_limit": worker.memory_limit,
-        "pid": worker.pid,
-        "node": node.name,
-        "nanny_pid": node.pid,
-        "data": node.data,
+        "id": worker["name"],
+        "name": worker["name"],
+        "host": node["host"],
+        "address": node["data"],
+        "nanny": node["name"],
+        "node": node["name"],
+        "nthreads": worker["nthreads"],
+        "memory_limit": worker["memory_limit"],
+        "resources": dict(worker["resources"]),
+        "local_directory": os.path.dirname(node["door"]),
+        "services": {},
+        "metrics": {"memory": memory},
+        "pid": worker["pid"],
+        "nanny_pid": node["pid"],
+        "data": node["data"],
     }
 
 
@@ -41,40 +96,21 @@ def totals(nodes: Iterable[NodeInfo]) -> tuple[int, int, int]:
     return len(workers), sum(w.slots for w in workers), sum(w.memory_limit for w in workers)
 
 
+def format_limit(limit: int) -> str:
+    """Return a memory limit as people read it.
+
+    Examples
+    --------
+    >>> format_limit(2 * 10**9), format_limit(0)
+    ('1.86 GiB', 'no limit')
+    """
+    return format_bytes(limit) if limit else "no limit"
+
+
 def one_line(kind: str, address: str, nodes: Iterable[NodeInfo], ended: str | None) -> str:
     """Return the plain-text form of a client."""
     if ended is not None:
         return f"<{kind}: {address!r} closed ({ended})>"
     workers, threads, memory = totals(nodes)
-    limit = format_bytes(memory) if memory else "no limit"
+    limit = format_limit(memory)
     return f"<{kind}: {address!r} processes={workers} threads={threads}, memory={limit}>"
-
-
-def table(kind: str, address: str, nodes: Iterable[NodeInfo], method: str, status: str) -> str:
-    """Return the HTML form of a client, for notebooks."""
-    nodes = list(nodes)
-    workers, threads, memory = totals(nodes)
-    rows = {
-        "Connection method": method,
-        "Scheduler": address,
-        "Status": status,
-        "Workers": str(workers),
-        "Total threads": str(threads),
-        "Total memory": format_bytes(memory) if memory else "no limit",
-    }
-    body = "".join(
-        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in rows.items()
-    )
-    details = "".join(
-        f"<tr><td>{escape(worker.name)}</td><td>{worker.slots}</td>"
-        f"<td>{escape(format_bytes(worker.memory_limit) if worker.memory_limit else 'no limit')}"
-        f"</td><td>{escape(node.host)}</td></tr>"
-        for node in nodes
-        for worker in node.workers
-    )
-    return (
-        f"<div><h3>{escape(kind)}</h3><table>{body}</table>"
-        "<details><summary>Workers</summary><table><tr><th>Name</th><th>Threads</th>"
-        f"<th>Memory</th><th>Host</th></tr>{details}</table></details></div>"
-    )

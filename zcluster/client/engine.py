@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 import msgspec
 import zmq
 
+from zcluster.client.bars import wait_with_bar
 from zcluster.client.callbacks import Callbacks
 from zcluster.client.fetching import DataPorts
 from zcluster.client.gates import Countdown, Deadline, Gate
@@ -70,6 +71,10 @@ _log = logging.getLogger(__name__)
 Reply: TypeAlias = tuple[Any, Frames]
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class _Request(Gate):
     """Somebody waits for a reply."""
 
@@ -102,6 +107,8 @@ class Engine:
         Use it under `lock` only.
     dropped : deque of Wanted
         Records of futures that went; append is all one does.
+    on_waited : callable
+        Called at the end of each wait, in the thread that waited.
     listeners : dict of message class to callable
         Who is told, in the loop's thread, of what the scheduler says unasked.
 
@@ -121,6 +128,7 @@ class Engine:
         self.node_gates: list[Gate] = []
         self.listeners: dict[type[Message], Callable[[Any, Frames], Any]] = {}
         self.callbacks = Callbacks()
+        self.on_waited: Callable[[], Any] = _nothing
         self.shipper = Shipper()
         self._timeout = timeout
         self._incarnation = os.urandom(16)
@@ -223,7 +231,7 @@ class Engine:
             if stop_at_failure and any(record.state > State.HERE for record in records):
                 return True
             self.flush()
-            if countdown.wait(deadline):
+            if wait_with_bar(self, countdown, records, deadline):
                 return True
             return countdown.left <= 0
         finally:
@@ -275,6 +283,13 @@ class Engine:
             watched = self.core.take_settled()
         self.tell(watched)
         self._loop.wake()
+
+    def give_up(self, tasks: Iterable[int], reason: str) -> None:
+        """Fail tasks that nobody can run."""
+        with self.lock:
+            self.core.give_up(tasks, reason)
+            watched = self.core.take_settled()
+        self.tell(watched)
 
     def ask(
         self, question: str, tasks: Sequence[int] = (), text: str = "", timeout: float = 10.0
@@ -468,6 +483,8 @@ class Engine:
                 self._refused += 1
                 _log.exception("refused a %s message of the scheduler", type(message).__name__)
             watched = self.core.take_settled()
+        if type(message) in self.listeners:
+            self._apply_effects()  # now: it counts before what the next message says
         self.tell(watched)
 
     @staticmethod

@@ -7,24 +7,31 @@ what is known of its task is in a record that it shares with equal futures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
-from types import TracebackType
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zcluster.client.engine import Engine
-from zcluster.client.gates import CallWhenSettled, Deadline
+from zcluster.client.gates import (
+    CallWhenSettled,
+    Deadline,
+    LoopCountdown,
+    in_event_loop,
+    running_loop,
+)
 from zcluster.client.outcomes import exception_of
 from zcluster.core.client.records import Announced, Wanted
 from zcluster.core.client.states import STATUS, State
 from zcluster.errors import InvalidArgument
 from zcluster.protocol.calls import reduce_as_input
 from zcluster.protocol.objects import load, load_private
+from zcluster.tracebacks import hide_frames, hides_frames
 
 if TYPE_CHECKING:
     from zcluster.client.base import ClientBase
 
-__all__ = ["Future", "failure_of", "fetch_values"]
+__all__ = ["Future", "failure_of", "fetch_values", "fetch_values_in_loop", "settle_in_loop"]
 
 _PENDING, _ANNOUNCED, _HERE = State.PENDING, State.ANNOUNCED, State.HERE
 
@@ -38,6 +45,14 @@ class Future:
         The task's name.
     status : str
         ``pending``, ``finished``, ``error``, ``cancelled`` or ``lost``.
+    type : type or None
+        Of the result, where that is in this process.
+
+    Notes
+    -----
+    ``await future`` gives the result in any event loop, whatever the client. The methods
+    that wait are to be awaited too if the client is asynchronous and an event loop runs
+    in the calling thread; everywhere else they block.
 
     Examples
     --------
@@ -84,8 +99,15 @@ class Future:
         """Tell whether the task was cancelled."""
         return self._record.state is State.CANCELLED
 
+    @property
+    def type(self) -> Any:
+        """The class of the result, if that has come to this process; else None."""
+        record = self._record
+        return type(load(record.detail)) if record.state is _HERE else None
+
     # ------------------------------------------------------------------- waiting
 
+    @hides_frames
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the task and return its result.
 
@@ -100,13 +122,30 @@ class Future:
         ClusterError
             If the scheduler or the data is lost, or the client closed.
         """
+        if self._is_awaited:
+            return self._result_in_loop(timeout)
         record = self._record
         if record.state is _HERE:
             return load_private(record.detail)
         self._check_held()
         return fetch_values(self._client._engine, (record,), Deadline(timeout))[0]
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._result_in_loop(None).__await__()
+
+    async def _result_in_loop(self, timeout: float | None) -> Any:
+        record = self._record
+        try:
+            if record.state is _HERE:
+                return load_private(record.detail)
+            self._check_held()
+            engine = self._client._engine
+            return (await fetch_values_in_loop(engine, (record,), Deadline(timeout)))[0]
+        except BaseException as error:
+            hide_frames(error)
+            raise
+
+    def exception(self, timeout: float | None = None) -> Any:
         """Wait for the task and return its exception, or None if it has a result.
 
         Raises
@@ -116,12 +155,28 @@ class Future:
         TimeoutError
             If it is not finished after ``timeout`` seconds.
         """
+        if self._is_awaited:
+            return self._exception_in_loop(timeout)
         record = self._record
         if record.state is _PENDING:
             self._check_held()
             deadline = Deadline(timeout)
-            if not self._client._engine.wait((record,), deadline):
+            is_in_time = self._client._engine.wait((record,), deadline)
+            if not is_in_time:
                 raise _late((record,), deadline)
+        return self._exception()
+
+    async def _exception_in_loop(self, timeout: float | None) -> BaseException | None:
+        record = self._record
+        if record.state is _PENDING:
+            self._check_held()
+            deadline = Deadline(timeout)
+            if not await settle_in_loop(self._client._engine, (record,), deadline):
+                raise _late((record,), deadline)
+        return self._exception()
+
+    def _exception(self) -> BaseException | None:
+        record = self._record
         if record.state is _HERE or record.state is _ANNOUNCED:
             return None
         error = failure_of(self._client._engine, record)
@@ -129,10 +184,21 @@ class Future:
             raise error
         return error
 
-    def traceback(self, timeout: float | None = None) -> TracebackType | None:
+    def traceback(self, timeout: float | None = None) -> Any:
         """Wait for the task and return the traceback of its exception, if it has one."""
+        if self._is_awaited:
+            return self._traceback_in_loop(timeout)
         error = self.exception(timeout)
         return None if error is None else error.__traceback__
+
+    async def _traceback_in_loop(self, timeout: float | None) -> Any:
+        error = await self._exception_in_loop(timeout)
+        return None if error is None else error.__traceback__
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether a method that waits has to give something to await."""
+        return self._client.asynchronous and in_event_loop()
 
     def add_done_callback(self, function: Callable[[Future], Any]) -> None:
         """Have a function called with this future once the task is settled.
@@ -145,12 +211,34 @@ class Future:
         if not engine.watch((self._record,), watcher):
             engine.callbacks.call(function, self)
 
+    def log(self) -> str:
+        """Return what the task has printed, as far as it has arrived; the last 64 KiB of it."""
+        return self._client._output.log.text(self._record.task)
+
     # ------------------------------------------------------------------- letting go
 
-    def cancel(self, reason: str | None = None) -> bool:
+    def cancel(self, reason: str | None = None) -> Any:
         """Cancel the task unless it is finished; return whether it counts as cancelled now."""
         self._client._engine.cancel((self._record,), reason or "")
-        return self.cancelled()
+        return self._answer(self.cancelled())
+
+    def retry(self) -> Any:
+        """Have the task run again if it failed: this future is pending again."""
+        self._check_held()
+        engine = self._client._engine
+        with engine.lock:
+            engine.check_usable()
+            engine.core.retry((self._record,))
+        engine.wake()
+        return self._answer(None)
+
+    def _answer(self, value: Any) -> Any:
+        """Return what is known already as this client's user expects it."""
+        if not self._is_awaited:
+            return value
+        answer = running_loop().create_future()
+        answer.set_result(value)
+        return answer
 
     def release(self) -> None:
         """Give up the hold, as the end of this object would; it cannot be used afterwards."""
@@ -236,21 +324,79 @@ def fetch_values(
     blobs: dict[int, memoryview] = {}
     while True:
         is_in_time = engine.wait(records, deadline, stop_at_failure=skip is None)
-        if skip is None:
-            for record in records:
-                if record.state > _HERE:
-                    raise failure_of(engine, record)
+        away = _to_fetch(engine, records, blobs, skip)
         if not is_in_time:
             raise _late(records, deadline)
-        away = [r for r in records if r.state is _ANNOUNCED and r.task not in blobs]
-        if not away:
-            # One may be pending again, because its node is gone: then once more.
-            if all(r.state is not _PENDING or r.task in blobs for r in records):
-                break
-            continue
-        blobs.update(engine.fetch(away, deadline))
-        if deadline.left == 0.0 and any(r.task not in blobs for r in away):
-            raise _late(away, deadline)
+        if away is None:
+            return _values(records, blobs, skip)
+        if away:
+            blobs.update(engine.fetch(away, deadline))
+            _check_fetched(away, blobs, deadline)
+
+
+async def fetch_values_in_loop(
+    engine: Engine, records: Sequence[Wanted], deadline: Deadline, skip: Any = None
+) -> list[Any]:
+    """Do what `fetch_values` does, in an event loop: only large results take a thread."""
+    blobs: dict[int, memoryview] = {}
+    while True:
+        is_in_time = await settle_in_loop(engine, records, deadline, skip is None)
+        away = _to_fetch(engine, records, blobs, skip)
+        if not is_in_time:
+            raise _late(records, deadline)
+        run = partial(running_loop().run_in_executor, None)
+        if away is None:
+            if not blobs:
+                return _values(records, blobs, skip)
+            return await run(_values, records, blobs, skip)
+        if away:
+            blobs.update(await run(engine.fetch, away, deadline))
+            _check_fetched(away, blobs, deadline)
+
+
+async def settle_in_loop(
+    engine: Engine, records: Sequence[Wanted], deadline: Deadline, stop_at_failure: bool = False
+) -> bool:
+    """Do what `Engine.wait` does, in an event loop."""
+    countdown = LoopCountdown(stop_at_failure)
+    if not engine.watch(records, countdown):
+        return True
+    try:
+        if stop_at_failure and any(record.state > _HERE for record in records):
+            return True
+        engine.flush()
+        return await countdown.wait_in_loop(deadline) or countdown.left <= 0
+    finally:
+        if countdown.left > 0:
+            engine.unwatch(records, countdown)
+
+
+def _to_fetch(
+    engine: Engine, records: Sequence[Wanted], blobs: dict[int, memoryview], skip: Any
+) -> list[Wanted] | None:
+    """Return which results are still on their nodes; None if everything is here.
+
+    Nothing to fetch, but not None either, where a result's node is gone: then one has to
+    wait once more. Without ``skip`` a failure is raised.
+    """
+    if skip is None:
+        for record in records:
+            if record.state > _HERE:
+                raise failure_of(engine, record)
+    away = [r for r in records if r.state is _ANNOUNCED and r.task not in blobs]
+    if away or any(r.state is _PENDING and r.task not in blobs for r in records):
+        return away
+    return None
+
+
+def _check_fetched(
+    away: Sequence[Wanted], blobs: dict[int, memoryview], deadline: Deadline
+) -> None:
+    if deadline.left == 0.0 and any(record.task not in blobs for record in away):
+        raise _late(away, deadline)
+
+
+def _values(records: Sequence[Wanted], blobs: dict[int, memoryview], skip: Any) -> list[Any]:
     values = []
     for record in records:
         if record.state is _HERE:

@@ -3,21 +3,41 @@
 A gate is a lock that is taken at first and released to open it: the cheapest thing
 in Python that a signal interrupts. A `Countdown` watches records and opens when
 enough of them are settled. There is no polling anywhere.
+
+A coroutine waits at a `LoopGate`, which opens in its event loop: no thread waits for
+it. Event loops are looked at only where somebody runs one, so nothing here loads
+asyncio.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
+from zcluster.types import running_task, waiting
 
-__all__ = ["CallWhenSettled", "Countdown", "Deadline", "Gate"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = [
+    "CallWhenSettled",
+    "Countdown",
+    "Deadline",
+    "Gate",
+    "LoopCountdown",
+    "LoopGate",
+    "in_event_loop",
+    "running_loop",
+]
 
 _FINISHED = (State.HERE, State.ANNOUNCED)
+#: Seconds that a task waits in its slot: leaving it takes two messages.
+_BRIEFLY = 0.002
 
 
 class Deadline:
@@ -52,8 +72,19 @@ class Gate:
             return  # it was open
 
     def wait(self, deadline: Deadline) -> bool:
-        """Wait until it is open; return whether it was in time. One thread may wait."""
+        """Wait until it is open; return whether it was in time. One thread may wait.
+
+        A task that waits long gives up its slot meanwhile.
+        """
+        if running_task.get() is None:
+            return self._acquire(deadline.left)
         left = deadline.left
+        if self._acquire(_BRIEFLY if left is None else min(left, _BRIEFLY)):
+            return True
+        with waiting():
+            return self._acquire(deadline.left)
+
+    def _acquire(self, left: float | None) -> bool:
         return self._lock.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
 
 
@@ -92,3 +123,72 @@ class CallWhenSettled:
     def settle(self, record: Wanted) -> None:
         """Pass the record on."""
         self._call(record)
+
+
+def in_event_loop() -> bool:
+    """Tell whether an event loop runs in this thread.
+
+    Examples
+    --------
+    >>> in_event_loop()
+    False
+    """
+    # Who runs a loop has loaded asyncio, so a program without one never pays for it.
+    events = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that runs in this thread."""
+    import asyncio  # whoever runs a loop has loaded it; a program without one never does
+
+    return asyncio.get_running_loop()
+
+
+class LoopGate:
+    """A gate for one coroutine: any thread may open it, and the loop it was made in goes on."""
+
+    __slots__ = ("_is_open", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = running_loop()
+        self._is_open: asyncio.Future[None] = self._loop.create_future()
+
+    def open(self) -> None:
+        """Let the waiting coroutine go on; opening twice does nothing more."""
+        try:
+            self._loop.call_soon_threadsafe(self._open)
+        except RuntimeError:
+            return  # the loop is closed, and with it went whoever waited
+
+    def _open(self) -> None:
+        if not self._is_open.done():
+            self._is_open.set_result(None)
+
+    async def wait(self, deadline: Deadline) -> bool:
+        """Wait until it is open; return whether it was in time. One coroutine may wait."""
+        if deadline.left is None:
+            await self._is_open
+            return True
+        import asyncio
+
+        await asyncio.wait((self._is_open,), timeout=min(deadline.left, threading.TIMEOUT_MAX))
+        return self._is_open.done()
+
+
+class LoopCountdown(Countdown):
+    """A `Countdown` for one coroutine."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, stop_at_failure: bool = False) -> None:
+        super().__init__(stop_at_failure)
+        self._gate = LoopGate()
+
+    def open(self) -> None:
+        """Let the waiting coroutine go on."""
+        self._gate.open()
+
+    async def wait_in_loop(self, deadline: Deadline) -> bool:
+        """Wait until it is open; return whether it was in time."""
+        return await self._gate.wait(deadline)

@@ -7,19 +7,22 @@ the values of the graph's outputs (see `zcluster.collection`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zcluster.client.future import Future
-from zcluster.client.packing import records_of
+from zcluster.client.packing import make_options, records_of
 from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument
-from zcluster.graph.layers import Graph, LargeArgument
+from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, LargeArgument, Options
 
 if TYPE_CHECKING:
     from zcluster.client.client import Client
 
-__all__ = ["compute_collections", "submit_graph"]
+__all__ = ["compute_collections", "persist_collections", "submit_graph", "wish"]
+
+#: What Dask's functions take and nothing here needs.
+_NEEDLESS = frozenset({"fifo_timeout", "num_workers", "optimize_graph", "sync", "traverse"})
 
 #: From the values of a graph's outputs to the results of the collections.
 Rebuild: TypeAlias = Callable[[Sequence[Any]], list[Any]]
@@ -52,28 +55,51 @@ def submit_graph(client: Client, graph: Graph) -> list[Future]:
     return [Future(client, record) for record in records]
 
 
-def compute_collections(client: Client, collections: Any, sync: bool) -> Any:
+def wish(client: Client, graph: Graph, wishes: Mapping[str, Any]) -> None:
+    """Have all tasks of a graph run as wished; what a task wishes itself comes first.
+
+    Raises
+    ------
+    InvalidArgument
+        For a wish that nobody knows or that cannot be meant.
+    UnknownWorker
+        For a name that no worker has.
+    """
+    given = {name: value for name, value in wishes.items() if name not in _NEEDLESS}
+    if not given:
+        return
+    options = make_options(client._engine.core.nodes, given)
+    for layer in graph.layers:
+        mine = layer.options
+        if mine is DEFAULT_OPTIONS:
+            layer.options = options
+        elif mine != options:
+            layer.options = Options(
+                mine.workers or options.workers,
+                mine.allow_other_workers if mine.workers else options.allow_other_workers,
+                mine.retries or options.retries,
+                mine.priority or options.priority,
+                mine.needs or options.needs,
+            )
+
+
+def compute_collections(
+    client: Client, collections: Any, sync: bool, wishes: Mapping[str, Any]
+) -> Any:
     """Compute collections; return futures of their results, or with ``sync`` the results.
 
     Parameters
     ----------
     collections : collection, or list or tuple of them
         Other objects pass through.
+    wishes : mapping
+        As for `Client.submit`, for all tasks.
     """
     if not isinstance(collections, list | tuple):
-        return compute_collections(client, [collections], sync)[0]
+        return compute_collections(client, [collections], sync, wishes)[0]
     items = list(collections)
-    kinds: dict[Lower, list[int]] = {}
-    for place, item in enumerate(items):
-        lower = getattr(type(item), "__zcluster_lower__", None)
-        if lower is not None:
-            kinds.setdefault(lower, []).append(place)
     results: list[Any] = list(items)
-    submitted = []
-    for lower, places in kinds.items():
-        graph, rebuild = lower([items[place] for place in places])
-        submitted.append((places, submit_graph(client, graph), rebuild))
-    for places, futures, rebuild in submitted:
+    for places, futures, rebuild in _submitted(client, items, wishes):
         if sync:
             made = rebuild(client.gather(futures))
         else:
@@ -86,6 +112,37 @@ def compute_collections(client: Client, collections: Any, sync: bool) -> Any:
         for place, result in zip(places, made, strict=True):
             results[place] = result
     return results
+
+
+def persist_collections(client: Client, collections: Any, wishes: Mapping[str, Any]) -> Any:
+    """Start computing collections; return the like, made of the futures of their parts."""
+    if not isinstance(collections, list | tuple):
+        return persist_collections(client, [collections], wishes)[0]
+    items = list(collections)
+    results: list[Any] = list(items)
+    for places, futures, _ in _submitted(client, items, wishes):
+        mine = [items[place] for place in places]
+        made = type(mine[0]).__zcluster_persisted__(mine, futures)
+        for place, result in zip(places, made, strict=True):
+            results[place] = result
+    return type(collections)(results)
+
+
+def _submitted(
+    client: Client, items: list[Any], wishes: Mapping[str, Any]
+) -> list[tuple[list[int], list[Future], Rebuild]]:
+    """Submit collections, those of a kind together; return where each kind stands."""
+    kinds: dict[Lower, list[int]] = {}
+    for place, item in enumerate(items):
+        lower = getattr(type(item), "__zcluster_lower__", None)
+        if lower is not None:
+            kinds.setdefault(lower, []).append(place)
+    submitted = []
+    for lower, places in kinds.items():
+        graph, rebuild = lower([items[place] for place in places])
+        wish(client, graph, wishes)
+        submitted.append((places, submit_graph(client, graph), rebuild))
+    return submitted
 
 
 def _rebuilt_there(

@@ -9,14 +9,16 @@ original one where that is known, so that ``except ValueError`` still catches it
 
 from __future__ import annotations
 
-import sys
+import importlib
 from concurrent.futures import CancelledError
 from typing import Any
 
 from zcluster.core.client.records import Failure, Wanted
 from zcluster.errors import (
+    ActorLost,
     ClientClosed,
     DataLost,
+    NoWorkers,
     RemoteError,
     ResultNotSerializable,
     SchedulerLost,
@@ -29,13 +31,16 @@ from zcluster.protocol.objects import load
 
 __all__ = ["exception_of", "raise_ended"]
 
+_KILLED = f"{WorkerKilledError.__module__}.{WorkerKilledError.__qualname__}"
 _BY_KIND: dict[str, type[Exception]] = {
+    "actor": ActorLost,
     "closed": ClientClosed,
     "killed": WorkerKilledError,
     "lost": DataLost,
     "scheduler": SchedulerLost,
     "serialize": ResultNotSerializable,
     "store": StoreFull,
+    "workers": NoWorkers,
 }
 
 
@@ -73,16 +78,35 @@ def exception_of(record: Wanted, origin: Wanted | None = None) -> BaseException:
             error.add_note(info.traceback)
     else:
         error = _unpickled(failure.pickled) or _stand_in(info)
-    error.add_note(_where(label, info, failure.attempt))
+    notes = _where(label, info, failure.attempt)
+    if not _add_notes(error, notes):
+        error = _stand_in(info)
+        _add_notes(error, notes)
     return error
 
 
-def _where(label: str, info: ErrorInfo, attempt: int) -> str:
+def _add_notes(error: BaseException, notes: list[str]) -> bool:
+    try:
+        for note in notes:
+            error.add_note(note)
+    except Exception:  # its class answers for all attributes itself, or has strange notes
+        return False
+    return True
+
+
+def _where(label: str, info: ErrorInfo, attempt: int) -> list[str]:
+    """Return the sentences on a task that failed: its name, place, attempt and arguments."""
     place = f" on worker {info.worker}" if info.worker else ""
     place += f" of node {info.node}" if info.node else ""
     times = f", attempt {attempt}" if attempt > 1 else ""
     how = "was not run: an input failed" if info.kind == "input" else "failed"
-    return f"task {label} {how}{place}{times}"
+    if info.kind == "killed" or info.type_name == _KILLED:
+        times += " (a task may take down as many workers as cluster.kills says)"
+    notes = [f"task {label} {how}{place}{times}"]
+    if info.arguments:
+        whose = "it" if info.kind != "input" else "the input"
+        notes.append(f"{whose} was called with {info.arguments}")
+    return notes
 
 
 def _unpickled(data: bytes) -> BaseException | None:
@@ -97,29 +121,39 @@ def _unpickled(data: bytes) -> BaseException | None:
         error = load(data)
     except Exception:
         return None
-    return error if isinstance(error, BaseException) else None
+    return error if issubclass(type(error), BaseException) else None
 
 
 def _stand_in(info: ErrorInfo) -> BaseException:
+    """Return an error with the text, of the nearest class above the original that there is."""
     text = f"{info.type_name}: {info.message}"
     if info.traceback:
         text += f"\n\n{info.traceback}"
-    original = _known_type(info.type_name)
-    if original is None:
-        return RemoteError(text, info.type_name)
-    if issubclass(original, ZClusterError):
+    for name in info.bases or [info.type_name]:
+        original = _known_type(name)
+        made = None if original is None else _made_of(original, text, info.type_name)
+        if made is not None:
+            return made
+    return RemoteError(text, info.type_name)
+
+
+def _made_of(original: type[Exception], text: str, type_name: str) -> BaseException | None:
+    if original.__module__ == ZClusterError.__module__:
         return original(text)
     try:
         both = type("RemoteError", (RemoteError, original), {"__module__": RemoteError.__module__})
-        made: BaseException = both(text, info.type_name)
-    except TypeError:
-        # The layouts of the two, or what the original wants to be made of, do not fit.
-        return RemoteError(text, info.type_name)
+        made: BaseException = both(text, type_name)
+    except Exception:
+        # The layouts of the two do not fit, or the class wants to be made of other things.
+        return None
     return made
 
 
 def _known_type(name: str) -> type[Exception] | None:
-    """Return the exception class of that name if its module is loaded here."""
+    """Return the exception class of that name if it can be imported here."""
     module, _, short = name.rpartition(".")
-    found: Any = getattr(sys.modules.get(module or "builtins"), short, None)
+    try:
+        found: Any = getattr(importlib.import_module(module or "builtins"), short, None)
+    except Exception:  # it is not here, or importing it fails
+        return None
     return found if isinstance(found, type) and issubclass(found, Exception) else None

@@ -177,7 +177,7 @@ def nodes_of(nodes: Mapping[int, NodeInfo], name: str) -> tuple[int, ...]:
     return tuple(
         index
         for index, node in nodes.items()
-        if name in (node.name, node.host) or any(name == w.name for w in node.workers)
+        if name in (node.name, node.host, node.data) or any(name == w.name for w in node.workers)
     )
 
 

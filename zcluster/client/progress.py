@@ -1,11 +1,10 @@
-"""A progress bar for futures in a terminal."""
+"""A progress bar for futures, in a terminal or in a notebook."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import Any, TextIO
 
+from zcluster.client.bars import open_bar
 from zcluster.client.future import Future
 from zcluster.client.waiting import as_completed, futures_in
 
@@ -20,32 +19,20 @@ def progress(*futures: Any, complete: bool = True, file: TextIO | None = None) -
     *futures : futures
         Alone or nested in containers.
     complete : bool
-        Leave the full bar in the terminal.
+        Leave the full bar when all are done.
     file : text file, optional
-        Where to draw it; standard error by default.
+        Where to draw it; by default the cell of a notebook, or else standard error.
 
     Notes
     -----
-    Errors are counted, not raised: ask the futures.
+    Errors are counted, not raised: ask the futures. Waits show such a bar by themselves
+    where somebody looks; the configuration's ``progress`` switches that off.
     """
-    # Not at the top: it takes longer to import than most of this package.
-    from tqdm import tqdm
-
     found: list[Future] = futures_in(*futures)
-    failed = 0
-    size = shutil.get_terminal_size((0, 0))
-    with tqdm(
-        total=len(found),
-        unit="task",
-        file=file or sys.stderr,
-        leave=complete,
-        mininterval=0.1,
-        # A terminal that does not know its size says 0, and tqdm would draw nothing.
-        ncols=None if size.columns else 80,
-        nrows=None if size.lines else 24,
-    ) as bar:
+    done = failed = 0
+    with open_bar(file, keep=complete) as bar:
+        bar.show(0, len(found), 0)
         for batch in as_completed(found).batches():
+            done += len(batch)
             failed += sum(future.status != "finished" for future in batch)
-            if failed:
-                bar.set_postfix(failed=failed, refresh=False)
-            bar.update(len(batch))
+            bar.show(done, len(found), failed)

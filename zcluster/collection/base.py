@@ -12,6 +12,9 @@ computed together, so that what they share is made once::
 
 The second item makes the collections' results of the values of the graph's outputs, in the order
 of the outputs.
+
+A second static method, ``__zcluster_persisted__(collections, results)``, returns the same
+collections with their results in the place of their graphs, or futures of them: `persist`.
 """
 
 from __future__ import annotations

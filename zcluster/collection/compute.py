@@ -1,13 +1,15 @@
-"""`compute` and `visualize`: the one door from lazy collections to whatever runs them.
+"""`compute`, `persist` and `visualize`: the one door from lazy collections to whatever runs them.
 
 A **runner** is any object with ``run_graph(graph, **kwargs) -> values``, the values of the graph's
 outputs in order: a client, or a scheduler in this process. Which one runs a graph:
 
-1. the one given as ``scheduler=``: a runner, or a name that was registered (``"sync"``);
-2. else the newest one that is live: a client pushes itself when it starts and pops itself when it
+1. the one given as ``scheduler=``: a runner, a name that was registered (``"sync"``), a function
+   of the shape ``get(dsk, keys)``, or an executor of threads;
+2. else what the configuration names as ``scheduler``: any of the same;
+3. else the newest one that is live: a client pushes itself when it starts and pops itself when it
    closes;
-3. else the one set with `set_default_runner`;
-4. else the one registered as ``"sync"``: the calling thread (`zcluster.local`).
+4. else the one set with `set_default_runner`;
+5. else the one registered as ``"threads"``: the threads of this process (`zcluster.local`).
 
 Nothing here knows clients or schedulers; they come by `push_runner` and `register_runner`, or are
 imported by name when they are first asked for.
@@ -20,11 +22,13 @@ from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
+from zcluster import config
 from zcluster.collection.base import is_collection, lower
 from zcluster.errors import InvalidArgument
 from zcluster.graph.drawing import Picture, check_filename, draw
 from zcluster.graph.layers import Graph
 from zcluster.graph.mapping import GraphView
+from zcluster.tracebacks import hides_frames
 from zcluster.types import Key
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "compute",
     "container_parts",
     "current_runner",
+    "persist",
     "pop_runner",
     "push_runner",
     "register_runner",
@@ -52,13 +57,17 @@ class Runner(Protocol):
 #: Makes a runner, or says where the function is that does: ``"package.module:name"``.
 RunnerFactory: TypeAlias = "Callable[[], Runner] | str"
 
-_DEFAULT = "sync"
+_DEFAULT = "threads"
+_GET = "zcluster.local:GetRunner"
+_EXECUTOR = "zcluster.local:ExecutorRunner"
 
 _stack: list[Runner] = []
 _default: Runner | None = None
-_factories: dict[str, RunnerFactory] = dict.fromkeys(
-    ("sync", "synchronous", "single-threaded"), "zcluster.local:LocalRunner"
-)
+_factories: dict[str, RunnerFactory] = {
+    **dict.fromkeys(("sync", "synchronous", "single-threaded"), "zcluster.local:LocalRunner"),
+    **dict.fromkeys(("threads", "threading", "threaded"), "zcluster.local:ThreadsRunner"),
+    **dict.fromkeys(("processes", "multiprocessing"), "zcluster.multiprocessing:ProcessesRunner"),
+}
 _made: dict[str, Runner] = {}
 
 
@@ -79,7 +88,7 @@ def pop_runner(runner: Runner) -> None:
 
 
 def set_default_runner(runner: Runner | None) -> None:
-    """Set the runner for when no client is live; None: back to the one registered as ``"sync"``."""
+    """Set the runner for when no client is live; None: back to threads."""
     global _default
     _default = runner
 
@@ -104,8 +113,10 @@ def current_runner(scheduler: Any = None) -> Runner:
     Raises
     ------
     InvalidArgument
-        If `scheduler` is neither a runner nor a registered name.
+        If `scheduler`, or what the configuration says, is nothing of these.
     """
+    if scheduler is None:
+        scheduler = config.get("scheduler", None)
     if scheduler is None:
         if _stack:
             return _stack[-1]
@@ -114,11 +125,20 @@ def current_runner(scheduler: Any = None) -> Runner:
         scheduler = _DEFAULT
     if isinstance(scheduler, str):
         return _named_runner(scheduler)
-    if not callable(getattr(scheduler, "run_graph", None)):
+    runner: Runner | None = None
+    if isinstance(scheduler, type):
+        pass  # a client's class has all that a client has
+    elif callable(getattr(scheduler, "run_graph", None)):
+        runner = scheduler
+    elif callable(getattr(scheduler, "submit", None)):
+        runner = _found(_EXECUTOR)(scheduler)
+    elif callable(scheduler):
+        runner = _found(_GET)(scheduler)
+    if runner is None:
         raise InvalidArgument(
-            f"scheduler={scheduler!r} cannot run a graph; expected a client or {_known_names()}"
+            f"scheduler={scheduler!r} cannot run a graph; expected a client, a function of the "
+            f"shape get(dsk, keys), an executor of threads, or {_known_names()}"
         )
-    runner: Runner = scheduler
     return runner
 
 
@@ -128,15 +148,20 @@ def _named_runner(name: str) -> Runner:
         factory = _factories.get(name)
         if factory is None:
             raise InvalidArgument(
-                f"no scheduler is called {name!r}; expected {_known_names()}, or a client: threads "
-                "and processes come with `client = zcluster.Client()`, which compute then uses"
+                f"no scheduler is called {name!r}; expected {_known_names()}, or a client"
             )
         if isinstance(factory, str):
-            module, _, attribute = factory.partition(":")
-            factory = getattr(import_module(module), attribute)
+            factory = _found(factory)
         assert callable(factory)  # what a name stands for is registered by zcluster itself
         runner = _made[name] = factory()
     return runner
+
+
+def _found(where: str) -> Callable[..., Any]:
+    """Return what ``"package.module:name"`` names."""
+    module, _, attribute = where.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
 
 
 def _known_names() -> str:
@@ -201,6 +226,7 @@ def container_parts(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] 
 # The door ------------------------------------------------------------------------------------
 
 
+@hides_frames
 def compute(
     *args: Any,
     scheduler: Any = None,
@@ -215,14 +241,16 @@ def compute(
     *args
         Collections, also within lists, tuples, dicts (as values), sets and dataclasses. Anything
         else passes through.
-    scheduler : runner or str, optional
-        What runs them; by default the newest client.
+    scheduler : runner, str, callable or executor, optional
+        What runs them: a client, ``"threads"``, ``"sync"``, ``"processes"``, a function
+        ``get(dsk, keys, **options)``, an executor of threads. By default the newest client; threads
+        where there is none.
     traverse : bool
         Look for collections inside containers.
     optimize_graph : bool
         Accepted for collections that can be simplified.
     **kwargs
-        Passed on to the runner.
+        Passed on to the runner, such as ``num_workers=4``.
 
     Returns
     -------
@@ -244,6 +272,48 @@ def compute(
     results = rebuild(values)
     pairs = zip(makers, args, strict=True)
     return tuple(make(results) if make else arg for make, arg in pairs)
+
+
+@hides_frames
+def persist(
+    *args: Any,
+    scheduler: Any = None,
+    traverse: bool = True,
+    optimize_graph: bool = True,
+    **kwargs: Any,
+) -> tuple[Any, ...]:
+    """Compute collections together, and return the like with their results in them.
+
+    On a cluster the results stay there, and this returns at once. Parameters are those of
+    `compute`.
+
+    Returns
+    -------
+    collections : tuple
+        One for each argument, always a tuple.
+
+    Examples
+    --------
+    >>> import zcluster
+    >>> total = zcluster.delayed(sum)([1, 2])
+    >>> (kept,) = persist(total)
+    >>> kept.key == total.key, (kept + 1).compute()
+    (True, 4)
+    """
+    found = _Found()
+    makers = [found.take_out(arg, traverse) for arg in args]
+    if not found.collections:
+        return args
+    runner = current_runner(scheduler)
+    graph, rebuild = lower(found.collections)
+    submit = getattr(runner, "submit_graph", None) or runner.run_graph
+    results = rebuild(submit(graph, **kwargs))
+    made = [
+        type(one).__zcluster_persisted__([one], [result])[0]
+        for one, result in zip(found.collections, results, strict=True)
+    ]
+    pairs = zip(makers, args, strict=True)
+    return tuple(make(made) if make else arg for make, arg in pairs)
 
 
 def visualize(
@@ -304,10 +374,17 @@ class Computable:
 
     __slots__ = ()
 
+    @hides_frames
     def compute(self, **kwargs: Any) -> Any:
         """Compute this collection; return its result. The options are those of `compute`."""
         (result,) = compute(self, traverse=False, **kwargs)
         return result
+
+    @hides_frames
+    def persist(self, **kwargs: Any) -> Any:
+        """Compute this collection; return the like with its result in it. See `persist`."""
+        (made,) = persist(self, traverse=False, **kwargs)
+        return made
 
     def visualize(
         self, filename: Any = "mydask", *, optimize_graph: bool = False, **kwargs: Any

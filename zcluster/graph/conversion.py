@@ -12,10 +12,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 from zcluster.errors import InvalidGraph
-from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, GraphLayer, LargeArgument, Options
 from zcluster.graph.tasks import computation, cycle_error, flatten
 from zcluster.protocol.callables import Packed, callable_name, pack_callable
 from zcluster.protocol.calls import (
@@ -157,6 +157,10 @@ def _template(shape: int) -> list[bytes]:
     return [*pieces, data]
 
 
+#: See `Rows.groups`.
+Group: TypeAlias = tuple[int, int, bool, int]
+
+
 class Rows:
     """Calls that have no task numbers yet, in columns.
 
@@ -166,9 +170,9 @@ class Rows:
         Holds the imports.
     keys : list
         By number, in the order in which they were met.
-    groups : list of (int, int, bool)
-        Of each: its callable (its place in `functions`, or `NO_FUNCTION`), the form, and whether
-        its key is shared. Tasks of one group share layers.
+    groups : list of Group
+        Of each: its callable (its place in `functions`, or `NO_FUNCTION`), the form, whether
+        its key is shared, and its place in `options`. Tasks of one group share layers.
     inputs : list of list of int
         Numbers, and imports of `graph` (below zero).
     constants : list of bytes or None
@@ -178,7 +182,9 @@ class Rows:
     def __init__(self) -> None:
         self.graph = Graph()
         self.keys: list[Any] = []
-        self.groups: list[tuple[int, int, bool]] = []
+        self.groups: list[Group] = []
+        #: By the last item of a group; the first are the usual ones.
+        self.options: list[Options] = [DEFAULT_OPTIONS]
         self.inputs: list[list[int]] = []
         self.constants: list[bytes | None] = []
         self.functions: list[tuple[str, Packed]] = []
@@ -186,7 +192,7 @@ class Rows:
         self._by_id: dict[int, int] = {}
         self._by_digest: dict[bytes, int] = {}
 
-    def add(self, group: tuple[int, int, bool], inputs: list[int], constant: bytes | None) -> None:
+    def add(self, group: Group, inputs: list[int], constant: bytes | None) -> None:
         """Add a row, under the next number."""
         self.groups.append(group)
         self.inputs.append(inputs)
@@ -200,6 +206,14 @@ class Rows:
             self._held.append(function)
             self._by_id[id(function)] = place
         return place
+
+    def option(self, options: Options) -> int:
+        """Return the place of what a user wishes."""
+        if options is DEFAULT_OPTIONS:
+            return 0
+        if options not in self.options:
+            self.options.append(options)
+        return self.options.index(options)
 
     def packed_function(self, name: str, packed: Packed) -> int:
         """Return the place of a callable as bytes; equal bytes have one place."""
@@ -275,13 +289,15 @@ class Reader(Rows):
         if function < 0:
             function = self.function(task[0])
         if not literals:
-            self.add((function, CALL_INPUTS, False), inputs, None)
+            self.add((function, CALL_INPUTS, False, 0), inputs, None)
         elif not are_plain(literals):
             self._pack(function, tuple(map(self._argument, task[1:])))
         elif shape == ONE_LITERAL:
-            self.add((function, CALL_SINGLE, False), inputs, pickle.dumps(literals[0], 5))
+            self.add((function, CALL_SINGLE, False, 0), inputs, pickle.dumps(literals[0], 5))
         else:
-            self.add((function, CALL_PACKED, False), inputs, self._templates.fill(shape, literals))
+            self.add(
+                (function, CALL_PACKED, False, 0), inputs, self._templates.fill(shape, literals)
+            )
 
     def _pack(self, function: int, args: tuple[Any, ...]) -> None:
         call = pack_call(args, {})
@@ -291,7 +307,7 @@ class Reader(Rows):
         ]
         if call.plan is not None:
             inputs.append(self.graph.add_import(LargeArgument(call.plan)))
-        self.add((function, call.form, False), inputs, call.constant)
+        self.add((function, call.form, False, 0), inputs, call.constant)
 
     def _read_nested(self, task: tuple[Any, ...]) -> None:
         """Read a task whose arguments contain lists or tasks."""
@@ -329,19 +345,19 @@ class Reader(Rows):
                 self._pack(self.function(evaluate), (found,))
                 return
         elif getattr(kind, "__zcluster_input__", False):
-            self.add((NO_FUNCTION, CALL_ALIAS, False), [self.graph.add_import(value)], None)
+            self.add((NO_FUNCTION, CALL_ALIAS, False, 0), [self.graph.add_import(value)], None)
             return
         else:
             found = self._argument(value)
             if type(found) is _Place:
-                self.add((_IS_ALIAS, CALL_ALIAS, False), [found.number], None)
+                self.add((_IS_ALIAS, CALL_ALIAS, False, 0), [found.number], None)
                 return
         constant = dumps_small(value, LARGE_ARGUMENT)
         if constant is not None:
-            self.add((NO_FUNCTION, CALL_VALUE, False), [], constant)
+            self.add((NO_FUNCTION, CALL_VALUE, False, 0), [], constant)
         else:
             large = self.graph.add_import(LargeArgument(plan(value, repr(key))))
-            self.add((NO_FUNCTION, CALL_ALIAS, False), [large], None)
+            self.add((NO_FUNCTION, CALL_ALIAS, False, 0), [large], None)
 
 
 def _stands_for_inputs(found: list[Any]) -> bool:
@@ -370,7 +386,7 @@ class _Layers:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.numbers = [-1] * len(rows.keys)
-        self.ready: dict[tuple[int, int, bool], list[int]] = {}
+        self.ready: dict[Group, list[int]] = {}
         self.waiting: list[int] = []
         self.consumers: list[list[int]] = [[] for _ in rows.keys]
         self.done = 0
@@ -400,7 +416,7 @@ class _Layers:
             raise cycle_error(rows.keys, rows.inputs, waiting)
         return self.numbers
 
-    def _number(self, group: tuple[int, int, bool], tasks: list[int], aliases: list[int]) -> None:
+    def _number(self, group: Group, tasks: list[int], aliases: list[int]) -> None:
         """Number the ready tasks of a group, and those that become ready meanwhile."""
         groups, numbers = self.rows.groups, self.numbers
         waiting, consumers, ready = self.waiting, self.consumers, self.ready
@@ -432,9 +448,9 @@ class _Layers:
                 done += 1
         self.done += done
 
-    def _add_layer(self, group: tuple[int, int, bool], tasks: list[int]) -> None:
+    def _add_layer(self, group: Group, tasks: list[int]) -> None:
         rows, numbers = self.rows, self.numbers
-        place, form, shared = group
+        place, form, shared, options = group
         name, function = ("value", None) if place < 0 else rows.functions[place]
         if form == CALL_ALIAS:
             name = "alias"
@@ -464,5 +480,6 @@ class _Layers:
                 offsets,
                 [key if type(key) is str else repr(key) for key in map(keys.__getitem__, tasks)],
                 shared,
+                options=rows.options[options],
             )
         )

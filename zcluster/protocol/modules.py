@@ -29,6 +29,7 @@ import msgspec
 
 __all__ = [
     "ModuleSource",
+    "forget_sources",
     "install_sources",
     "module_sources",
     "referenced_modules",
@@ -326,6 +327,13 @@ def install_sources(sources: Iterable[ModuleSource]) -> list[str]:
         if module is not None and not _is_from(module, sent):
             stale.add(sent.name)
     return _take_out(stale)
+
+
+def forget_sources(names: Iterable[str]) -> None:
+    """Forget the sources of some top-level modules and packages: other files take their place."""
+    names = set(names)
+    for name in [name for name in _finder.sources if name.partition(".")[0] in names]:
+        del _finder.sources[name]
 
 
 def remove_sources() -> list[str]:

@@ -96,8 +96,8 @@ class Unreachable(Message, frozen=True, tag="unreachable"):
 class Ask(Message, frozen=True, tag="ask"):
     """A question that gets one `Answer` with the same number.
 
-    ``question``: ``info``, ``who_has``, ``story``, ``explain``, ``progress``,
-    ``statistics``, ``processing``.
+    ``question`` is one of those in `zcluster.core.scheduler.questions`: ``info``,
+    ``overview``, ``who_has``, ``has_what``, ``nbytes``, ``story``, ``explain``, …
     """
 
     request: int

@@ -36,6 +36,8 @@ class Batch:
 
     Attributes
     ----------
+    actors : list of int
+        Tasks whose result stays in this worker, and is called there.
     tasks, uses, report : list of int
         Columns of the message.
     todo : deque of int
@@ -52,6 +54,8 @@ class Batch:
         The selections of inputs that came whole and of which a part is taken.
     sources : dict
         Where the inputs are that are not held in the worker.
+    threads : int
+        Slots the one task of this batch takes, or 1.
     ended : bool
         Set by the slot when nothing is left to do.
 
@@ -64,6 +68,7 @@ class Batch:
     __slots__ = (
         "_ends",
         "_runs",
+        "actors",
         "constants",
         "cuts",
         "ended",
@@ -75,11 +80,13 @@ class Batch:
         "report",
         "sources",
         "tasks",
+        "threads",
         "todo",
         "uses",
     )
 
     def __init__(self, run: Run, frames: list[bytes], returns: deque[tuple[int, int, int]]) -> None:
+        self.actors = run.actors
         self.tasks = run.tasks
         self.uses = run.uses
         self.report = run.report
@@ -91,6 +98,7 @@ class Batch:
         self.indptr = list(accumulate(run.arities, initial=0))
         self.todo = deque(range(len(run.tasks)))
         self.ended = False
+        self.threads = run.threads
         self.cuts = {key: selection_from(kind, chosen) for key, kind, chosen in run.cuts}
         self._runs = run.runs
         self._ends = list(accumulate(count for _, _, count in run.runs))
@@ -154,6 +162,18 @@ class Batch:
             recalled.append(task)
         recalled.reverse()
         return recalled
+
+    def recall_others(self, task: int) -> list[int]:
+        """Take back what has not started and does not need the result of a task."""
+        stay = {task}
+        wanted = set()
+        for position in list(self.todo):
+            inputs = self.inputs[self.indptr[position] : self.indptr[position + 1]]
+            if stay.isdisjoint(inputs):
+                wanted.add(self.tasks[position])
+            else:
+                stay.add(self.tasks[position])
+        return self.recall(wanted)
 
     def _release(self, position: int) -> None:
         if self.sources:

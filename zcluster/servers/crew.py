@@ -12,15 +12,16 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from zcluster.core.node.records import WorkerEnd
 from zcluster.errors import StartError
-from zcluster.servers.forking import Ended, Forked, NotForked, WorkerSettings
+from zcluster.servers.forking import Ended, Forked, NotForked, TemplateEvent, WorkerSettings
 from zcluster.servers.status import StatusPage
 from zcluster.servers.template_client import Template
 from zcluster.transport.loop import Loop
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "WorkerStarter"]
 
 #: What is remembered of each pipe of a worker: so many lines, cut at so many bytes, and of these
 #: at most so many bytes. A fault's dump of all threads has about fifty lines.
@@ -28,6 +29,30 @@ _LINES, _LINE_BYTES, _TAIL_BYTES = 80, 500, 4 << 10
 #: A worker that ends sooner than this is started again after a while only.
 _QUICK_END = 1.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0
+
+
+class WorkerStarter(Protocol):
+    """What a crew needs of a `Template`, or of what stands in its place."""
+
+    ended: bool
+
+    def start(self) -> None:
+        """Become able to start workers."""
+
+    def fork(self, settings: WorkerSettings, stdout: int, stderr: int, status: int) -> None:
+        """Start a worker; an event answers."""
+
+    def send_signal(self, pid: int, number: int) -> None:
+        """Send a signal to a worker and to what its tasks have started."""
+
+    def fileno(self) -> int:
+        """Readable when there are events."""
+
+    def events(self) -> list[TemplateEvent]:
+        """Return what has happened since the last call, without waiting."""
+
+    def close(self) -> None:
+        """End all workers."""
 
 
 class _Output:
@@ -115,6 +140,8 @@ class Crew:
         What `WorkerSettings` needs.
     on_end : callable
         Called with a `WorkerEnd` when a worker is gone.
+    template : callable
+        Makes what workers are started by.
     """
 
     def __init__(
@@ -128,8 +155,10 @@ class Crew:
         door: Path,
         scheduler: str,
         on_end: Callable[[WorkerEnd], None],
+        template: Callable[[], WorkerStarter] = Template,
     ) -> None:
         self.loop = loop
+        self._make_template = template
         self._names = names
         self._node = node
         self._threads = threads
@@ -140,18 +169,22 @@ class Crew:
         self._members: dict[int, _Member] = {}
         self._incarnation = 0
         self._delays: dict[int, float] = {}
+        #: Workers, by incarnation, whose end was asked for: nothing they say counts any more.
+        self._doomed: set[int] = set()
         self._closed = False
         self._start_template()
 
     def _start_template(self) -> None:
-        self._template = Template()
+        self._template = self._make_template()
         self._template.start()
         self.loop.add_fd(self._template.fileno(), self._on_template)
 
     def incarnation(self, number: int) -> int:
         """Return which start of a worker is the current one (0: none)."""
         member = self._members.get(number)
-        return 0 if member is None else member.incarnation
+        if member is None or member.incarnation in self._doomed:
+            return 0
+        return member.incarnation
 
     def pid(self, number: int) -> int:
         """Return a worker's process id (0: none yet)."""
@@ -227,16 +260,23 @@ class Crew:
             output.read()
             output.close()
         del self._members[member.number]
-        running = [status.task for status in member.page.read() if status.task is not None]
+        slots = [status for status in member.page.read() if status.task is not None]
+        running = [status.task for status in slots if status.task is not None]
+        printed = [line for slot in slots for line in member.page.tail(slot.slot).splitlines()]
         member.page.close()
         quick = self.loop.now() - member.started < _QUICK_END
-        if quick and not running:
+        if member.incarnation in self._doomed:
+            self._doomed.discard(member.incarnation)
+            self._delays.pop(member.number, None)
+            running = []  # it is not to blame
+        elif quick and not running:
             delay = self._delays.get(member.number, _FIRST_DELAY / 2)
             self._delays[member.number] = min(_LAST_DELAY, delay * 2)
         else:
             self._delays.pop(member.number, None)
         # One pipe after the other: a fault's dump must not push out what the task has printed.
-        lines = [line for output in member.outputs for line in output.tail()]
+        lines = [line[:_LINE_BYTES] for line in printed[-_LINES:]]
+        lines += [line for output in member.outputs for line in output.tail()]
         output_text = b"\n".join(lines).decode(errors="replace")
         self._on_end(
             WorkerEnd(member.number, member.incarnation, cause, peak, output_text, running)
@@ -251,6 +291,19 @@ class Crew:
             except StartError:
                 # It is gone, and its workers with it; its end is about to be noticed.
                 return
+
+    def restart(self, number: int) -> None:
+        """Kill a worker, whatever it does, and start it anew at once.
+
+        Its tasks are not blamed. One that is just being started is fresh as it is.
+        """
+        member = self._members.get(number)
+        if member is None:
+            self._delays.pop(number, None)
+            self._fork(number)
+        elif member.pid:
+            self._doomed.add(member.incarnation)
+            self.kill(number)
 
     def close(self) -> None:
         """End all workers and wait until they are gone."""

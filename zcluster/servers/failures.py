@@ -7,13 +7,15 @@ length, made with every step guarded, and the pickled exception is an extra that
 be absent.
 
 The traceback shows the user's frames alone: those of zcluster above the call are
-taken off.
+taken off, unless the configuration says ``traceback.full``.
 """
 
 from __future__ import annotations
 
 import copyreg
 import os
+import platform
+import sys
 import traceback
 from types import TracebackType, WrapperDescriptorType
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 from zcluster.errors import NotSerializable
 from zcluster.protocol.messages import ErrorInfo
 from zcluster.protocol.objects import dumps_small
+from zcluster.tracebacks import shows_all
 
 __all__ = ["MESSAGE_LIMIT", "PICKLE_LIMIT", "TRACEBACK_LIMIT", "describe", "own_frames_off"]
 
@@ -33,6 +36,8 @@ PICKLE_LIMIT = 256 << 10
 #: that are pickled: tblib nests them, and the pickler's depth is bounded.
 _FORMATTED = 500
 _PICKLED = 100
+#: Folders of the import path that are named, classes above an exception's own, and bytes of a name.
+_PATHS, _BASES, _NAME_LIMIT = 6, 32, 200
 #: Exceptions along ``__cause__`` and ``__context__`` that are looked at.
 _CHAIN = 50
 
@@ -41,7 +46,7 @@ _OURS = tuple(os.path.join(_ROOT, part) + os.sep for part in ("servers", "protoc
 
 
 def describe(
-    error: BaseException, task: int, kind: str, node: str, worker: str
+    error: BaseException, task: int, kind: str, node: str, worker: str, arguments: str = ""
 ) -> tuple[ErrorInfo, bytes]:
     """Return what is reported of an exception, and the exception pickled (or ``b""``).
 
@@ -57,8 +62,29 @@ def describe(
         See `ErrorInfo`.
     node, worker : str
         Where it ran.
+    arguments : str
+        Of the call, as `show_arguments` gives them.
     """
+    try:
+        return _described(error, task, kind, node, worker, arguments)
+    except BaseException as second:  # whatever is asked of it, its class may answer that itself
+        message = f"<it cannot be looked at: {type(second).__name__} while trying>"
+        name = _bounded(_type_name(type(error)), MESSAGE_LIMIT)
+        bases = _bases(type(error))
+        info = ErrorInfo(
+            kind, name, message, "", task, 0, node, worker, arguments=arguments, bases=bases
+        )
+        return info, b""
+    finally:
+        BaseException.with_traceback(error, None)
+
+
+def _described(
+    error: BaseException, task: int, kind: str, node: str, worker: str, arguments: str
+) -> tuple[ErrorInfo, bytes]:
     own_frames_off(error)
+    if isinstance(error, ModuleNotFoundError):
+        _tell_of_module(error, node, worker)
     info = ErrorInfo(
         kind=kind,
         type_name=_bounded(_type_name(type(error)), MESSAGE_LIMIT),
@@ -68,19 +94,43 @@ def describe(
         attempt=0,
         node=node,
         worker=worker,
+        arguments=arguments,
+        bases=_bases(type(error)),
     )
     # Errors of our own are made again from their kind; they need no pickle.
-    pickled = _pickled(error) if kind == "task" else b""
-    error.__traceback__ = None
-    return info, pickled
+    return info, _pickled(error) if kind == "task" else b""
 
 
 def own_frames_off(error: BaseException) -> None:
     """Take zcluster's frames off the start of an exception's traceback."""
+    if shows_all():
+        return
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
     error.__traceback__ = trace
+
+
+def _tell_of_module(error: ModuleNotFoundError, node: str, worker: str) -> None:
+    """Say where a module was looked for, and how it gets there."""
+    name = error.name or "the module"
+    own = [path or os.getcwd() for path in sys.path if not path.startswith(sys.base_prefix)]
+    paths = list(dict.fromkeys(own))
+    shown = ", ".join(paths[:_PATHS]) + (", …" if len(paths) > _PATHS else "")
+    error.add_note(
+        f"worker {worker} of node {node} (Python {platform.python_version()}) has no {name} in "
+        f"{shown}; send it with client.upload_file('{name.partition('.')[0]}.py'), put it into a "
+        "folder that both share, or install it there"
+    )
+
+
+def _bases(kind: type) -> list[str]:
+    """Return the qualified names of a class and its bases, without ``object``."""
+    return [
+        _bounded(_type_name(base), _NAME_LIMIT)
+        for base in kind.__mro__[:_BASES]
+        if base is not object
+    ]
 
 
 def _type_name(kind: type) -> str:

@@ -18,11 +18,13 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import zmq
 
+from zcluster.config import configure_logging
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.records import Result, WorkerEnd, WorkerRecord
 from zcluster.errors import InvariantError, ProtocolError, SchedulerLost, StartError
@@ -32,6 +34,7 @@ from zcluster.protocol.messages import (
     SCHEDULER_TO_NODE,
     WORKER_TO_NODE,
     Environment,
+    Files,
     Heartbeat,
     Hello,
     Message,
@@ -39,11 +42,13 @@ from zcluster.protocol.messages import (
     Welcome,
     WorkerHello,
 )
-from zcluster.servers.crew import Crew
+from zcluster.servers.crew import Crew, WorkerStarter
 from zcluster.servers.dataport import DataPort
 from zcluster.servers.fetching import Fetcher
+from zcluster.servers.files import FILES, write_files
 from zcluster.servers.memory import StoreMemory
 from zcluster.servers.settings import NannySettings
+from zcluster.servers.template_client import Template
 from zcluster.storage.door import Door, DoorConnection
 from zcluster.transport import lifeline
 from zcluster.transport.link import RECEIVE_BURST, Link, send_frames
@@ -71,16 +76,19 @@ class Nanny:
     Parameters
     ----------
     settings : NannySettings
+    template : callable
+        Makes what workers are started by.
     """
 
-    def __init__(self, settings: NannySettings) -> None:
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format=f"%(asctime)s %(levelname)s {settings.name} %(name)s: %(message)s",
-        )
+    def __init__(
+        self, settings: NannySettings, template: Callable[[], WorkerStarter] = Template
+    ) -> None:
+        if settings.log_level:
+            configure_logging(settings.name, settings.log_level)
         check_address(settings.scheduler, settings.insecure)
         check_address(settings.data_address, settings.insecure)
         self._settings = settings
+        self._template = template
         self._loop = Loop()
         self._context: zmq.Context[Any] = zmq.Context()
         self._stopped = False
@@ -99,7 +107,9 @@ class Nanny:
         """
         try:
             while not self._stopped:
-                incarnation = _Incarnation(self._settings, self._loop, self._context)
+                incarnation = _Incarnation(
+                    self._settings, self._loop, self._context, self._template
+                )
                 try:
                     self._loop.run()
                 finally:
@@ -124,7 +134,13 @@ class Nanny:
 class _Incarnation:
     """One life of a node: from a hello to a goodbye, or to being fenced."""
 
-    def __init__(self, settings: NannySettings, loop: Loop, context: zmq.Context[Any]) -> None:
+    def __init__(
+        self,
+        settings: NannySettings,
+        loop: Loop,
+        context: zmq.Context[Any],
+        template: Callable[[], WorkerStarter],
+    ) -> None:
         self.lost = ""
         self.was_welcome = False
         self._settings = settings
@@ -145,7 +161,7 @@ class _Incarnation:
         #: What `close` does, last first.
         self._exits = ExitStack()
         try:
-            self._open(settings, loop, context)
+            self._open(settings, loop, context, template)
         except BaseException as error:
             self._exits.close()
             if isinstance(error, OSError):
@@ -155,7 +171,13 @@ class _Incarnation:
                 ) from error
             raise
 
-    def _open(self, settings: NannySettings, loop: Loop, context: zmq.Context[Any]) -> None:
+    def _open(
+        self,
+        settings: NannySettings,
+        loop: Loop,
+        context: zmq.Context[Any],
+        template: Callable[[], WorkerStarter],
+    ) -> None:
         scratch = settings.scratch
         names = [f"{settings.name}-{number}" for number in range(settings.workers)]
         self._memory = StoreMemory(settings.store_limit, self._on_slab)
@@ -163,7 +185,13 @@ class _Incarnation:
         self._core = NodeCore(
             settings.name,
             [
-                WorkerRecord(number, name, settings.threads, settings.memory_limit)
+                WorkerRecord(
+                    number,
+                    name,
+                    settings.threads,
+                    settings.memory_limit,
+                    resources=dict(settings.resources),
+                )
                 for number, name in enumerate(names)
             ],
             self._memory,
@@ -178,6 +206,7 @@ class _Incarnation:
             door=scratch / "door",
             scheduler=settings.scheduler,
             on_end=self._on_worker_end,
+            template=template,
         )
         self._exits.callback(self._crew.close)
         self._door = Door(str(scratch / "door"))
@@ -257,6 +286,10 @@ class _Incarnation:
     def _on_message(self, message: Message, frames: Frames) -> None:
         if isinstance(message, Environment) and message.host != self._settings.host:
             return  # paths of another host
+        if isinstance(message, Files):
+            error = write_files(self._settings.scratch / FILES, message, frames)
+            self._core.on_files(message, error, self._loop.now())
+            return
         self._core.on_message(message, frames, self._loop.now())
 
     def _on_lost(self, reason: str) -> None:
@@ -400,6 +433,8 @@ class _Incarnation:
             self._fetcher.fetch(order)
         for number in effects.to_start:
             self._crew.start(number)
+        for number in effects.to_restart:
+            self._crew.restart(number)
 
     def _send_worker(self, number: int, message: Message, payload: list[Buffer]) -> None:
         route = self._route_of.get(number)

@@ -20,15 +20,18 @@ from typing import TypeAlias
 import msgspec
 
 from zcluster.protocol.messages import (
+    Blocked,
     Done,
     ErrorInfo,
     Failed,
     Grant,
     Message,
+    Recalled,
     Reserve,
     Return,
     Skipped,
 )
+from zcluster.servers.output import Output
 
 __all__ = ["DoneRecord", "Outbox"]
 
@@ -55,17 +58,31 @@ class Outbox:
     ----------
     done : deque of DoneRecord
     skipped : deque of int
+    blocked : deque of (int, bool)
+        Running tasks that hold no slot any more (True) or do again.
+    recalled : deque of int
+        Tasks that would have waited behind one of those.
+    output : Output or None
+        What tasks print; all that a task has printed leaves before its record.
     ranges : dict
         The (slab, offset, length) of results written to the store, put in before the
         task's record.
     """
 
-    def __init__(self, returns: deque[tuple[int, int, int]], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        returns: deque[tuple[int, int, int]],
+        wake: Callable[[], None],
+        output: Output | None = None,
+    ) -> None:
         self.done: deque[DoneRecord] = deque()
         self.failed: deque[tuple[ErrorInfo, bytes]] = deque()
         self.skipped: deque[int] = deque()
+        self.blocked: deque[tuple[int, bool]] = deque()
+        self.recalled: deque[int] = deque()
         self.ranges: dict[int, tuple[int, int, int]] = {}
         self.wake = wake
+        self.output = output
         self._returns = returns
         self._requests: deque[Reserve] = deque()
         self._numbers = itertools.count(1)
@@ -104,6 +121,13 @@ class Outbox:
         if self._returns:
             places = [self._returns.popleft() for _ in range(len(self._returns))]
             messages.append((Return(places), []))
+        while self.blocked:
+            # Before the record of the task, which ends all that is known of it.
+            task, away = self.blocked.popleft()
+            messages.append((Blocked([task], away), []))
+        if self.recalled:
+            back = [self.recalled.popleft() for _ in range(len(self.recalled))]
+            messages.append((Recalled(back, [0] * len(back)), []))
         while self.done:
             messages.append(self._take_done(min(len(self.done), _RECORDS)))
         while failed > 0:
@@ -113,6 +137,9 @@ class Outbox:
             messages.append((Skipped([self.skipped.popleft() for _ in range(skipped)]), []))
         while self._requests:
             messages.append((self._requests.popleft(), []))
+        if self.output is not None:
+            # Taken last and said first: a task printed it before its record was put in.
+            messages[:0] = self.output.take()
         return messages
 
     def _take_done(self, count: int) -> tuple[Message, list[bytes]]:

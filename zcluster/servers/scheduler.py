@@ -13,16 +13,20 @@ import time
 
 import zmq
 
+from zcluster import config
 from zcluster.core.scheduler.core import SchedulerCore
-from zcluster.errors import InvariantError, ProtocolError
+from zcluster.core.scheduler.records import SchedulerSettings as CoreSettings
+from zcluster.errors import InvariantError, ProtocolError, StartError
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
     NODE_TO_SCHEDULER,
+    Called,
     Hello,
     Message,
     Refused,
     Welcome,
 )
+from zcluster.servers.aside import Aside
 from zcluster.servers.settings import SchedulerSettings
 from zcluster.transport import lifeline
 from zcluster.transport.hub import Hub
@@ -33,6 +37,7 @@ from zcluster.transport.scheduler_file import (
     write_scheduler_file,
 )
 from zcluster.transport.sockets import check_address
+from zcluster.transport.versions import package_versions
 from zcluster.version import __version__
 
 __all__ = ["SchedulerServer"]
@@ -63,28 +68,34 @@ class SchedulerServer:
     """
 
     def __init__(self, settings: SchedulerSettings) -> None:
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s scheduler %(name)s: %(message)s",
-        )
+        if settings.log_level:
+            config.configure_logging("scheduler", settings.log_level)
         check_address(settings.address, settings.insecure)
         self._settings = settings
         self._is_timer_set = False
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._hub = Hub(
-            self._loop,
-            self._context,
-            settings.address,
-            accepts={"client": CLIENT_TO_SCHEDULER, "node": NODE_TO_SCHEDULER},
-            on_hello=self._on_hello,
-            on_message=self._on_message,
-            on_disconnect=lambda peer: self._core.on_away(peer, self._loop.now()),
-            on_resume=lambda peer: self._core.on_back(peer, self._loop.now()),
-            on_gone=lambda peer, reason: self._core.on_gone(peer, reason, self._loop.now()),
-        )
+        try:
+            self._hub = self._listen(settings.address)
+        except zmq.ZMQError as error:
+            self._context.destroy(0)
+            self._loop.close()
+            raise StartError(
+                f"the scheduler cannot listen at {settings.address}: {error}; does another one, "
+                "or may this user not?"
+            ) from error
         self.address = self._hub.address
-        self._core = SchedulerCore(self.address, __version__)
+        self._aside = Aside(self._loop, self._on_aside)
+        self._core = SchedulerCore(
+            self.address, __version__, CoreSettings(kills=config.get("cluster.kills"))
+        )
+        self._core.state.about = {
+            "id": settings.id,
+            "name": settings.name,
+            "pid": os.getpid(),
+            "started": time.time(),
+            "versions": package_versions(),
+        }
         self._loop.on_idle.append(self._flush)
         self._loop.call_later(_TICK, self._tick)
         if settings.insecure and self.address.startswith("tcp://"):
@@ -102,11 +113,25 @@ class SchedulerServer:
             )
             write_scheduler_file(settings.scheduler_file, record)
 
+    def _listen(self, address: str) -> Hub:
+        return Hub(
+            self._loop,
+            self._context,
+            address,
+            accepts={"client": CLIENT_TO_SCHEDULER, "node": NODE_TO_SCHEDULER},
+            on_hello=self._on_hello,
+            on_message=self._on_message,
+            on_disconnect=lambda peer: self._core.on_away(peer, self._loop.now()),
+            on_resume=lambda peer: self._core.on_back(peer, self._loop.now()),
+            on_gone=lambda peer, reason: self._core.on_gone(peer, reason, self._loop.now()),
+        )
+
     def run(self) -> None:
         """Serve until `stop`."""
         try:
             self._loop.run()
         finally:
+            self._aside.close()
             if self._settings.scheduler_file is not None:
                 remove_scheduler_file(self._settings.scheduler_file, self._settings.id)
             self._hub.close("the scheduler was closed")
@@ -136,6 +161,9 @@ class SchedulerServer:
                 f"the {kind} contradicts itself ({type(error).__name__}: {error})"
             ) from error
 
+    def _on_aside(self, called: Called, frames: list[bytes]) -> None:
+        self._core.on_aside(called, frames, self._loop.now())
+
     def _tick(self) -> None:
         self._core.on_time(self._loop.now())
         self._core.state.refused_messages = self._hub.refused
@@ -150,6 +178,8 @@ class SchedulerServer:
                 client.in_flight = hub.in_flight(client.peer)
         for peer, message, frames in core.flush(self._loop.now()):
             hub.send(peer, message, frames)
+        for number, payload in core.calls.take_aside():
+            self._aside.start(number, payload)
         for peer, reason in core.take_fenced():
             hub.forget(peer, reason)
         again = core.wake_after

@@ -6,10 +6,14 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["NannySettings", "SchedulerSettings"]
+from zcluster.errors import InvalidArgument
+
+__all__ = ["NannySettings", "SchedulerSettings", "parse_resources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class SchedulerSettings:
     insecure : bool
         Whether plain TCP was asked for.
     log_level : str
-        ``"warning"``, …
+        ``"warning"``, …; empty leaves the process's logging as it is.
     """
 
     address: str
@@ -78,8 +82,10 @@ class NannySettings:
         for ever.
     insecure : bool
         Whether plain TCP was asked for.
+    resources : dict of str to float
+        What each worker has of abstract resources, such as ``{"GPU": 1}``.
     log_level : str
-        ``"warning"``, …
+        ``"warning"``, …; empty leaves the process's logging as it is.
     """
 
     scheduler: str
@@ -95,4 +101,34 @@ class NannySettings:
     lifeline: int | None = None
     death_timeout: float | None = None
     insecure: bool = False
+    resources: Mapping[str, float] = field(default_factory=dict)
     log_level: str = "warning"
+
+
+def parse_resources(text: str) -> dict[str, float]:
+    """Return what each worker has of abstract resources.
+
+    Raises
+    ------
+    InvalidArgument
+        If it does not read ``NAME=AMOUNT``, once for each name.
+
+    Examples
+    --------
+    >>> parse_resources("GPU=2 disk=0.5"), parse_resources("GPU=1,FOO=2")
+    ({'GPU': 2.0, 'disk': 0.5}, {'GPU': 1.0, 'FOO': 2.0})
+    """
+    resources: dict[str, float] = {}
+    for part in text.replace(",", " ").split():
+        name, _, amount = part.partition("=")
+        try:
+            value = float(amount)
+        except ValueError:
+            value = -1.0
+        if not name or name in resources or not 0 <= value < math.inf:
+            raise InvalidArgument(
+                f"resource {part!r} in {text!r} cannot be meant; expected names and amounts such "
+                "as 'GPU=1 FOO=2.5', each name once"
+            )
+        resources[name] = value
+    return resources

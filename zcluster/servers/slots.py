@@ -40,11 +40,16 @@ from zcluster.protocol.calls import (
 )
 from zcluster.protocol.objects import Plan, dumps_small, plan
 from zcluster.protocol.selections import apply
+from zcluster.servers.arguments import show_call
 from zcluster.servers.batches import Batch
+from zcluster.servers.calls import WorkerCalls, current_worker
 from zcluster.servers.failures import describe
 from zcluster.servers.functions import Functions
 from zcluster.servers.outbox import Outbox
+from zcluster.servers.output import Output
+from zcluster.servers.slot_pool import SlotPool
 from zcluster.servers.status import LINE, RUNS, STARTED, TASK, StatusPage
+from zcluster.servers.threads import thread_limit
 from zcluster.servers.values import MISSING, Shared, Values, load_own
 from zcluster.types import RunningTask, running_task
 
@@ -92,8 +97,11 @@ class Tools:
     outbox: Outbox
     status: StatusPage
     batches: SimpleQueue[Batch | None]
+    pool: SlotPool
     on_end: Callable[[BaseException | None], None]
     grant_timeout: float = GRANT_TIMEOUT
+    output: Output | None = None
+    calls: WorkerCalls | None = None
 
 
 class _Refusal(Exception):
@@ -108,12 +116,17 @@ class _Refusal(Exception):
 class _SlotTask(RunningTask):
     """The task that a slot runs at the moment it is asked: set once, not at each task."""
 
-    _status: StatusPage
-    _slot: int
+    _slot: Slot
 
     @property
     def task(self) -> int:  # a field that is read from the page
-        return self._status.cells[self._slot * LINE + TASK]
+        return self._slot.task
+
+    def leave(self) -> None:
+        self._slot.leave()
+
+    def come_back(self) -> None:
+        self._slot.come_back()
 
 
 class Slot:
@@ -130,6 +143,10 @@ class Slot:
         self.number = number
         self._tools = tools
         self._values = tools.values
+        self._batch: Batch | None = None
+        #: How often the current task has left the slot and not come back.
+        self._away = 0
+        self._printed = None if tools.output is None else tools.output.slot(number)
         self._thread = threading.Thread(
             target=self._main, name=f"{tools.worker}-slot-{number}", daemon=True
         )
@@ -150,21 +167,66 @@ class Slot:
         except BaseException as error:  # a bug of ours: the worker must end, not hang
             traceback.print_exc()
             ended_by = error
+        if self._away:
+            self._tools.pool.come_back()
+        self._tools.pool.ended(self.number)
         self._tools.on_end(ended_by)
+
+    @property
+    def task(self) -> int:
+        """The task it runs."""
+        return self._tools.status.cells[self.number * LINE + TASK]
+
+    def leave(self) -> None:
+        """Let another thread work in place of this one, whose task is about to wait."""
+        self._away += 1
+        if self._away > 1 or self._batch is None:
+            return
+        tools = self._tools
+        task = self.task
+        # What stands behind it might be what it waits for.
+        tools.outbox.recalled.extend(self._batch.recall_others(task))
+        tools.outbox.blocked.append((task, True))
+        tools.pool.leave()
+        tools.outbox.wake()
+
+    def come_back(self) -> None:
+        """Go on with a task that has waited."""
+        self._away = max(0, self._away - 1)
+        if self._away or self._batch is None:
+            return
+        self._tools.outbox.blocked.append((self.task, False))
+        self._tools.pool.come_back()
+        self._tools.outbox.wake()
 
     def _serve(self) -> None:
         tools = self._tools
         current = _SlotTask(0, tools.worker, tools.scheduler)
-        current._status = tools.status
-        current._slot = self.number
+        current._slot = self
         running_task.set(current)
+        if self._tools.calls is not None:
+            current_worker.set(self._tools.calls.view)
+        if self._printed is not None:
+            self._printed.enter()
         while (batch := tools.batches.get()) is not None:
-            self.run(batch)
+            self._batch = batch
+            if batch.threads > 1:
+                with thread_limit(batch.threads):
+                    self.run(batch)
+            else:
+                self.run(batch)
             batch.ended = True
             # Not kept while waiting for the next: it has the bytes of all constants.
+            self._batch = None
             del batch
             tools.outbox.wake()
-            _flush_output()
+            _flush_output(tools.output)
+            if self._away:
+                # Its task left for good, and has ended.
+                self._away = 0
+                tools.pool.come_back()
+            if tools.pool.is_surplus():
+                return
 
     # ---------------------------------------------------------------- the loop
 
@@ -176,6 +238,7 @@ class Slot:
         tasks, uses, report = batch.tasks, batch.uses, batch.report
         constants, offsets = batch.constants, batch.offsets
         take, record, gather = batch.todo.popleft, outbox.done.append, self._gather
+        unfinished = None if self._printed is None else self._printed.unfinished
         now = time.monotonic_ns
         begun = posted = now()
         begun_us = begun // 1000
@@ -229,11 +292,13 @@ class Slot:
                 if _pid != pid:
                     _end_child(error)
                 length = _FAILED
-                self._fail(task, error)
+                self._fail(task, error, show_call(form, batch.constant(at), arguments))
             if _pid != pid:
                 _end_child(None)
             # Not while the next task runs: it may be all the memory there is.
             value = arguments = None
+            if unfinished:
+                self._end_lines()
             ended = now()
             ended_us = ended // 1000
             if length != _FAILED:
@@ -250,7 +315,10 @@ class Slot:
         digest, form, limit = batch.segment(position)
         if form in (CALL_VALUE, CALL_ALIAS):
             return None, form, limit
-        return self._tools.functions.get(digest), form, limit
+        function = self._tools.functions.get(digest)
+        if batch.actors and batch.tasks[position] in batch.actors and self._tools.calls is not None:
+            function = self._tools.calls.creator(function)
+        return function, form, limit
 
     # ------------------------------------------------------------------ inputs
 
@@ -338,12 +406,19 @@ class Slot:
 
     # ---------------------------------------------------------------- failures
 
-    def _fail(self, task: int, error: BaseException) -> None:
+    def _end_lines(self) -> None:
+        """Pass on what a task has printed without an end of line, before what became of it."""
+        if self._printed is not None:
+            self._printed.end_task()
+
+    def _fail(self, task: int, error: BaseException, arguments: str) -> None:
+        self._end_lines()
         kind = "task"
         if isinstance(error, _Refusal):
             kind, error = error.kind, error.error
         tools = self._tools
-        tools.outbox.failed.append(describe(error, task, kind, tools.node, tools.worker))
+        described = describe(error, task, kind, tools.node, tools.worker, arguments)
+        tools.outbox.failed.append(described)
 
 
 def _not_serializable(value: Any, error: NotSerializable) -> _Refusal:
@@ -372,14 +447,16 @@ def _end_child(error: BaseException | None) -> NoReturn:
     elif error is not None:
         status = 1
         traceback.print_exception(error)
-    _flush_output()
+    _flush_output(None)
     os._exit(status)
 
 
-def _flush_output() -> None:
-    """Pass on what tasks have printed without an end of line."""
+def _flush_output(output: Output | None) -> None:
+    """Pass on what was printed beside the tasks without an end of line."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except Exception:  # a task closed a stream, or put something else in its place
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        if output is not None:
+            output.install()

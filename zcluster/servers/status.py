@@ -11,7 +11,12 @@ into one cache line::
     0  the current task, -1 where there is none (0 is a task)
     1  when it started, monotonic ns
     2  how many tasks the slot has run
-    3… not used
+    3  how many bytes its tasks have printed
+    4… not used
+
+The slots' lines are followed by spare ones, for threads that stand in while a task waits.
+After them each has a ring of `TAIL` bytes with the last of what its tasks have
+printed.
 """
 
 from __future__ import annotations
@@ -22,12 +27,16 @@ from typing import NamedTuple
 
 from zcluster.servers.posix import anonymous_memory
 
-__all__ = ["LINE", "RUNS", "STARTED", "TASK", "SlotStatus", "StatusPage"]
+__all__ = ["LINE", "RUNS", "SPARE_LINES", "STARTED", "TAIL", "TASK", "SlotStatus", "StatusPage"]
 
 #: Cells (int64) of one slot, and which is which.
 LINE = 8
-TASK, STARTED, RUNS = 0, 1, 2
+TASK, STARTED, RUNS, _PRINTED = 0, 1, 2, 3
 _NONE = -1
+#: Lines beside those of the slots, for tasks that wait for others and hold no slot.
+SPARE_LINES = 1000
+#: Bytes kept of what the tasks of a slot print.
+TAIL = 4096
 
 
 class SlotStatus(NamedTuple):
@@ -46,6 +55,8 @@ class StatusPage:
     ----------
     fd : int
         The descriptor to hand to the worker; closed by `close`.
+    slots, lines : int
+        How many slots there are, and how many lines: some are spare.
     cells : memoryview
         All cells as int64; the line of slot ``n`` starts at ``n * LINE``.
 
@@ -62,8 +73,11 @@ class StatusPage:
         """Map a page that exists, such as one inherited; the descriptor becomes its own."""
         self.fd = fd
         self.slots = slots
-        self._map = mmap.mmap(fd, slots * LINE * 8)
-        self.cells = memoryview(self._map).cast("q")
+        self.lines = lines = slots + SPARE_LINES
+        self._map = mmap.mmap(fd, _size(lines))
+        view = memoryview(self._map)
+        self.cells = view[: lines * LINE * 8].cast("q")
+        self._rings = view[lines * LINE * 8 :]
 
     @classmethod
     def create(cls, slots: int) -> StatusPage:
@@ -74,14 +88,16 @@ class StatusPage:
         OSError
             If the system has no descriptor left.
         """
-        page = cls(anonymous_memory("zcluster-status", slots * LINE * 8), slots)
-        for slot in range(slots):
+        page = cls(anonymous_memory("zcluster-status", _size(slots + SPARE_LINES)), slots)
+        for slot in range(page.lines):
             page.cells[slot * LINE + TASK] = _NONE
         return page
 
     def read(self) -> list[SlotStatus]:
-        """Return what every slot runs."""
-        return [self.slot(number) for number in range(self.slots)]
+        """Return what every slot runs, and then what waits and holds no slot."""
+        spare = [self.slot(number) for number in range(self.slots, self.lines)]
+        running = [status for status in spare if status.task is not None]
+        return [self.slot(number) for number in range(self.slots)] + running
 
     def slot(self, number: int) -> SlotStatus:
         """Return what one slot runs."""
@@ -92,10 +108,44 @@ class StatusPage:
         """Say that a slot runs nothing."""
         self.cells[number * LINE + TASK] = _NONE
 
+    def add_tail(self, number: int, data: bytes) -> None:
+        """Keep the end of what a slot's tasks have printed."""
+        at = number * LINE + _PRINTED
+        count = self.cells[at] + len(data)
+        data = data[-TAIL:]
+        ring = self._rings[number * TAIL : (number + 1) * TAIL]
+        start = (count - len(data)) % TAIL
+        first = min(len(data), TAIL - start)
+        ring[start : start + first] = data[:first]
+        ring[: len(data) - first] = data[first:]
+        self.cells[at] = count
+
+    def tail(self, number: int) -> bytes:
+        r"""Return the last bytes that a slot's tasks have printed, at most `TAIL`.
+
+        >>> page = StatusPage.create(slots=2)
+        >>> page.add_tail(1, b"first\n" * 1000)
+        >>> page.add_tail(1, b"last\n")
+        >>> page.tail(1)[-12:], len(page.tail(1)), page.tail(0)
+        (b'\nfirst\nlast\n', 4096, b'')
+        >>> page.close()
+        """
+        count = self.cells[number * LINE + _PRINTED]
+        ring = bytes(self._rings[number * TAIL : (number + 1) * TAIL])
+        if count <= TAIL:
+            return ring[:count]
+        at = count % TAIL
+        return ring[at:] + ring[:at]
+
     def close(self) -> None:
         """Unmap the page and close its descriptor; a second time does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
             self.cells.release()
+            self._rings.release()
             self._map.close()
+
+
+def _size(lines: int) -> int:
+    return lines * (LINE * 8 + TAIL)

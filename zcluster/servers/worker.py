@@ -20,6 +20,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -28,12 +30,16 @@ from typing import Any
 
 import zmq
 
-from zcluster.errors import ProtocolError
+from zcluster import config
+from zcluster.errors import ProtocolError, StartError
 from zcluster.protocol.frames import Decoder, encode, span
 from zcluster.protocol.messages import (
     NODE_TO_WORKER,
+    Call,
+    Called,
     Discard,
     Environment,
+    Files,
     Grant,
     Message,
     Recall,
@@ -46,11 +52,17 @@ from zcluster.protocol.messages import (
 )
 from zcluster.protocol.modules import ModuleSource, install_sources
 from zcluster.servers.batches import Batch
+from zcluster.servers.calls import WorkerCalls, WorkerView
+from zcluster.servers.files import FILES, use_files
 from zcluster.servers.forking import WorkerSettings
 from zcluster.servers.functions import Functions
 from zcluster.servers.outbox import Outbox
+from zcluster.servers.output import Output
+from zcluster.servers.plugins import PLUGINS, Plugins
+from zcluster.servers.slot_pool import SlotPool
 from zcluster.servers.slots import Slot, Tools
 from zcluster.servers.status import StatusPage
+from zcluster.servers.threads import default_to_one_thread
 from zcluster.servers.values import Values
 from zcluster.storage.door import DoorClient
 from zcluster.storage.slabs import SlabReader
@@ -74,6 +86,8 @@ _LEASES = 0.05
 _RETRY = 0.002
 #: Seconds to wait for a descriptor at the door, and to be let in.
 _DOOR_TIMEOUT = 60.0
+#: Seconds in which a nanny that closes its door kills those who come too late.
+_NANNY_ENDING = 0.2
 #: Milliseconds the last messages may take to leave.
 _LINGER = 2000
 #: Seconds after which a thread that wants the interpreter's lock gets it from one that
@@ -91,6 +105,11 @@ class Worker:
         Of this process: made after the fork.
     status : StatusPage
         Where slots write what they run.
+    is_process : bool
+        Whether the process is the worker's own. If not, the import path and the working
+        folder are the user's and stay as they are.
+    output : Output, optional
+        Gathers what tasks print; without it that goes where the process's output goes.
 
     Raises
     ------
@@ -99,8 +118,17 @@ class Worker:
     """
 
     def __init__(
-        self, settings: WorkerSettings, context: zmq.Context[Any], status: StatusPage
+        self,
+        settings: WorkerSettings,
+        context: zmq.Context[Any],
+        status: StatusPage,
+        *,
+        is_process: bool = True,
+        output: Output | None = None,
     ) -> None:
+        self._is_process = is_process
+        self._ending = threading.Lock()
+        self._is_over = False
         self._settings = settings
         self._door = (
             DoorClient(settings.door, settings.identity, _DOOR_TIMEOUT) if settings.door else None
@@ -108,9 +136,17 @@ class Worker:
         self._loop = Loop()
         self._values = Values(SlabReader(), self._descriptor if self._door is not None else None)
         self._functions = Functions(settings.name)
-        self._outbox = Outbox(self._values.returns, self._loop.wake)
+        self._outbox = Outbox(self._values.returns, self._loop.wake, output)
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
-        tools = Tools(
+        self._files = os.path.join(os.path.dirname(settings.door), FILES) if settings.door else ""
+        view = WorkerView(
+            settings.name, settings.node, settings.slots, self._files, settings.scheduler
+        )
+        self._calls = WorkerCalls(view, self._reply)
+        self._plugins = view.plugins = Plugins(view, lambda: self._loop.post(self._begin_held))
+        #: Batches that wait until the worker is set up.
+        self._held: list[Batch] = []
+        self._tools = Tools(
             node=settings.node,
             worker=settings.name,
             scheduler=settings.scheduler,
@@ -119,10 +155,12 @@ class Worker:
             outbox=self._outbox,
             status=status,
             batches=self._queue,
+            pool=SlotPool(settings.slots, status.lines, self._make_slot, self._queue),
             on_end=lambda error: self._loop.post(lambda: self._on_slot_end(error)),
+            output=output,
+            calls=self._calls,
         )
-        self._slots = [Slot(number, tools) for number in range(settings.slots)]
-        self._running = settings.slots
+        self._pool = self._tools.pool
         self._batches: deque[Batch] = deque()
         self._unsent: deque[list[Any]] = deque()
         self._stopping = False
@@ -139,8 +177,13 @@ class Worker:
             Recall: self._on_recall,
             Sources: self._on_sources,
             Environment: self._on_environment,
+            Files: self._on_files,
+            Call: self._calls.start,
             Stop: self._on_stop,
         }
+        if not is_process:
+            for kind in (Sources, Environment):
+                self._handlers[kind] = lambda *_: None
         # No heartbeats: the kernel tells of the end of a process on this host, and a nanny
         # that is frozen for a while finds its workers as they were.
         self._socket = socket(context, zmq.DEALER, heartbeat=False)
@@ -161,13 +204,24 @@ class Worker:
         self._socket.connect(self._settings.address)
         settings = self._settings
         self._send(WorkerHello(settings.number, settings.incarnation, os.getpid()), [])
-        for slot in self._slots:
-            slot.start()
+        self._pool.start()
         self._loop.run()
         self._close()
         if self._error is not None:
             raise self._error
         return not self._nanny_gone
+
+    def abandon(self) -> None:
+        """Have it hear and say nothing more, and end with the tasks that run; from any thread.
+
+        For a worker that is a thread and cannot be killed.
+        """
+        with self._ending:
+            if not self._is_over:
+                self._loop.post(self._on_nanny_gone)
+
+    def _make_slot(self, number: int) -> Slot:
+        return Slot(number, self._tools)
 
     # -------------------------------------------------------- what the nanny says
 
@@ -198,7 +252,10 @@ class Worker:
         while self._batches and self._batches[0].ended:
             self._batches.popleft()
         self._batches.append(batch)
-        self._queue.put(batch)
+        if self._plugins.is_busy:
+            self._held.append(batch)
+        else:
+            self._queue.put(batch)
         if not self._look_due:
             self._look_due = True
             self._loop.call_later(_LOOK, self._look)
@@ -209,6 +266,7 @@ class Worker:
     def _on_discard(self, discard: Discard, _: list[bytes]) -> None:
         self._values.discard(discard.tasks)
         self._functions.discard(discard.functions)
+        self._calls.discard(discard.tasks)
 
     def _on_recall(self, recall: Recall, _: list[bytes]) -> None:
         wanted = set(recall.tasks)
@@ -232,6 +290,21 @@ class Worker:
         if install_sources(found):
             self._functions.unload()
 
+    def _on_files(self, files: Files, _: list[bytes]) -> None:
+        paths = [path for path, _ in files.files]
+        self._plugins.take(self._files, paths)
+        modules = [path for path in paths if not path.startswith(f"{PLUGINS}/")]
+        if modules and self._is_process:
+            use_files(self._files, modules)
+            self._functions.unload()
+
+    def _begin_held(self) -> None:
+        """All plugins are set up: run what has come meanwhile."""
+        if not self._plugins.is_busy:
+            held, self._held = self._held, []
+            for batch in held:
+                self._queue.put(batch)
+
     def _on_environment(self, environment: Environment, _: list[bytes]) -> None:
         known = set(sys.path)
         sys.path += [path for path in environment.paths if path not in known]
@@ -248,6 +321,10 @@ class Worker:
     def _complain(self, sentence: str) -> None:
         print(f"zcluster worker {self._settings.name}: {sentence}", file=sys.stderr)
 
+    def _reply(self, called: Called, frames: list[bytes]) -> None:
+        """Send the answer of a direct call; from any thread."""
+        self._loop.post(lambda: self._send(called, frames))
+
     def _on_stop(self, _: Stop, __: list[bytes]) -> None:
         if self._stopping:
             return
@@ -257,20 +334,21 @@ class Worker:
             recalled += batch.recall()
         if recalled:
             self._send_recalled(recalled)
-        for _slot in self._slots:
-            self._queue.put(None)
+        self._pool.stop()
 
     def _on_disconnected(self) -> None:
         self._monitor.recv_multipart(zmq.NOBLOCK)
+        self._on_nanny_gone()
+
+    def _on_nanny_gone(self) -> None:
         self._nanny_gone = True
         self._loop.stop()
 
     # ------------------------------------------------------------ what slots say
 
     def _on_slot_end(self, error: BaseException | None) -> None:
-        self._running -= 1
         self._error = self._error or error
-        if not self._running or error is not None:
+        if not self._pool.alive or error is not None:
             self._loop.stop()
 
     def _on_idle(self) -> None:
@@ -323,11 +401,24 @@ class Worker:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0 if self._nanny_gone else _LINGER)
-        if not self._nanny_gone and self._error is None:
+        if not self._is_process:
+            self._wait_for_slots()
+            self._calls.close()
+            self._plugins.close()
+        if not self._is_process or (not self._nanny_gone and self._error is None):
             self._values.close()
             if self._door is not None:
                 self._door.close()
-        self._loop.close()
+        with self._ending:
+            self._is_over = True
+            self._loop.close()
+
+    def _wait_for_slots(self) -> None:
+        """Let the running tasks come to their end, without those that wait behind them."""
+        for batch in self._batches:
+            batch.recall()
+        self._pool.stop()
+        self._pool.join(threading.TIMEOUT_MAX)
 
 
 def run_worker(settings: WorkerSettings, status_fd: int) -> int:
@@ -340,8 +431,19 @@ def run_worker(settings: WorkerSettings, status_fd: int) -> int:
         Descriptor of the worker's status page.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    default_to_one_thread()
     context: zmq.Context[Any] = zmq.Context()
-    worker = Worker(settings, context, StatusPage(status_fd, settings.slots))
+    status = StatusPage(status_fd, settings.slots)
+    output = None
+    if config.get("output.forward"):
+        output = Output(settings.name, status, config.get("output.rate"))
+        output.install()
+    try:
+        worker = Worker(settings, context, status, output=output)
+    except StartError:
+        # A nanny that ends closes its door first, and kills this process next: no word of it.
+        time.sleep(_NANNY_ENDING)
+        raise
     if not worker.run():
         return EXIT_NANNY_GONE
     context.term()

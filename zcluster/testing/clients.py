@@ -21,8 +21,10 @@ from zcluster.protocol.messages import (
     Message,
     Release,
     Resolved,
+    Retry,
     Scattered,
     Unreachable,
+    Want,
 )
 from zcluster.testing.fakes import BIG, FakeNode
 
@@ -81,6 +83,19 @@ class FakeClient:
             del self.wanted[task]
             self.blobs.pop(task, None)
         self.say(Release(list(tasks)))
+
+    def want(self, tasks: Sequence[int]) -> None:
+        """Hold tasks of other clients too."""
+        for task in tasks:
+            self.wanted.setdefault(task, None)
+            self.world.adopted.add(task)
+        self.say(Want(list(tasks)))
+
+    def retry(self, tasks: Sequence[int]) -> None:
+        """Have failed tasks run again."""
+        for task in tasks:
+            self.wanted[task] = None
+        self.say(Retry(list(tasks)))
 
     def cancel(self, tasks: Sequence[int]) -> None:
         for task in tasks:

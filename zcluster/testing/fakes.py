@@ -22,6 +22,7 @@ from zcluster.protocol.messages import (
     SCHEDULER_TO_CLIENT,
     SCHEDULER_TO_NODE,
     WORKER_TO_NODE,
+    Blocked,
     Discard,
     Done,
     ErrorInfo,
@@ -190,6 +191,7 @@ class FakeWorker:
         self.failed: list[tuple[int, ErrorInfo]] = []
         self.skipped: list[int] = []
         self.waiting: dict[int, tuple[_Batch, bytes]] = {}
+        self.blocked: set[int] = set()
         self.stopped = False
 
     def hear(self, message: Message, frames: list[bytes]) -> None:
@@ -228,8 +230,9 @@ class FakeWorker:
 
     def step(self) -> None:
         """Begin or end one task in some slot, or report."""
-        while self.queue and len(self.running) < self.slots:
+        while self.queue and self.taken < self.slots + len(self.blocked):
             self.running.append(self.queue.popleft())
+            assert self.running[-1].run.threads <= self.slots, "a task takes more slots than are"
         movable = [b for b in self.running if all(b is not w for w, _ in self.waiting.values())]
         if not movable or self.world.random.random() < 0.2:
             self.report()
@@ -238,6 +241,8 @@ class FakeWorker:
         if batch.current is None:
             if batch.todo:
                 batch.current = batch.todo.popleft()
+                if self.world.random.random() < self.world.blocking:
+                    self._block(batch)
                 return
             self.running.remove(batch)
             returned = [(r[1], r[2], r[3]) for r in batch.run.ranges]
@@ -246,9 +251,29 @@ class FakeWorker:
             return
         self._end(batch, batch.current)
 
+    @property
+    def taken(self) -> int:
+        """Slots that running batches take."""
+        return sum(batch.run.threads for batch in self.running)
+
+    def _block(self, batch: _Batch) -> None:
+        """The task that just began waits for others: what was to follow goes back."""
+        assert batch.current is not None
+        back = [batch.run.tasks[at] for at in batch.todo]
+        batch.todo.clear()
+        if back:
+            self.say(Recalled(back, [0] * len(back)))
+        task = batch.run.tasks[batch.current]
+        self.blocked.add(task)
+        self.say(Blocked([task], True))
+
     def _end(self, batch: _Batch, at: int) -> None:
         run = batch.run
         task = run.tasks[at]
+        if task in self.blocked:
+            self.blocked.discard(task)
+            if self.world.random.random() < 0.7:
+                self.say(Blocked([task], False))
         inputs = self._inputs(batch, at)
         if inputs is None:
             self.skipped.append(task)
@@ -266,7 +291,8 @@ class FakeWorker:
             self.world.kill_worker(self.node, self)
             return
         if word.startswith(b"fail") or (word.startswith(b"flaky") and tried <= int(word[5:])):
-            error = ErrorInfo("task", "ValueError", f"try {tried}", "", task, 0, "", "")
+            text = f"try {tried}"
+            error = ErrorInfo("task", "ValueError", text, "", task, 0, "", "", bases=["ValueError"])
             self.failed.append((task, error))
             batch.current = None
             return
@@ -355,10 +381,20 @@ class FakeWorker:
 class FakeNode:
     """What stands around a `NodeCore`: its workers, its store, its fetches."""
 
-    def __init__(self, world: World, name: str, workers: int, slots: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        workers: int,
+        slots: int,
+        resources: dict[str, float] | None = None,
+    ) -> None:
         self.world, self.name = world, name
         self.store = Store()
-        records = [WorkerRecord(n, f"{name}-{n}", slots, 0) for n in range(workers)]
+        records = [
+            WorkerRecord(n, f"{name}-{n}", slots, 0, resources=dict(resources or {}))
+            for n in range(workers)
+        ]
         self.core = NodeCore(name, records, self.store, NodeSettings())
         self.workers: dict[int, FakeWorker] = {}
         self.starting = list(range(workers))

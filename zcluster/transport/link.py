@@ -124,7 +124,7 @@ class Link:
         self._over = False
         self._reachable = False
         self._broken_since = loop.now()
-        self._last_sent = 0.0
+        self._last_beat = 0.0
         self._opened = 0.0
         self._socket: zmq.Socket[Any] | None = None
         self._monitor: zmq.Socket[Any] | None = None
@@ -155,7 +155,6 @@ class Link:
         assert self._socket is not None
         try:
             send_frames(self._socket, wire)
-            self._last_sent = self._loop.now()
         except zmq.ZMQError:
             self._reopen()
 
@@ -239,7 +238,9 @@ class Link:
             elif waited > (self._patience if self._reachable else self._grace):
                 state = "does not answer" if self._reachable else "refuses connections"
                 self._lose(f"{self.address} {state}, for {waited:.1f} s now")
-        elif now - self._last_sent >= HEARTBEAT_SECONDS:
+        elif now - self._last_beat >= HEARTBEAT_SECONDS:
+            # Also between other messages: it says more than that we live.
+            self._last_beat = now
             lag, self._loop.lag = self._loop.lag, 0.0
             self._transmit(self._session.bare(encode(self._beat(lag))))
         if not self._over:

@@ -1,3 +1,3 @@
-"""Programs as users write them: they are run by test_acceptance.py, never imported or collected."""
+"""Programs as users write them: run by test_acceptance.py and dask_names, never collected."""
 
 collect_ignore_glob = ["*.py"]

@@ -43,6 +43,7 @@ from zcluster.protocol.messages import (
     Missing,
     More,
     NodeInfo,
+    Nodes,
     Put,
     Release,
     Resolved,
@@ -56,6 +57,8 @@ from zcluster.protocol.messages import (
     WorkerInfo,
 )
 from zcluster.protocol.objects import load, plan
+from zcluster.servers.scheduler import SchedulerServer
+from zcluster.servers.settings import SchedulerSettings
 from zcluster.storage.arena import Arena, Range
 from zcluster.storage.door import Door, DoorConnection
 from zcluster.storage.slabs import Slabs
@@ -205,7 +208,8 @@ class PretendScheduler:
         self.is_holding = False
         self.nodes: dict[int, PretendNode] = {}
         self.blobs: dict[int, bytes] = {}
-        self.answers: dict[str, Callable[[Ask], Any]] = {}
+        self.answers: dict[str, Callable[[Ask], Any]] = {"info": self._info}
+        self._joined: list[NodeInfo] = []
         self._layers: dict[int, list[Layer]] = {}
         self._imports: dict[int, list[int]] = {}
         self._functions: dict[bytes, bytes] = {}
@@ -300,6 +304,8 @@ class PretendScheduler:
 
     def say(self, message: Message, *frames: bytes) -> None:
         """Say something to the client."""
+        if isinstance(message, Nodes):
+            self._joined += message.joined
         self.do(lambda: self.hub.send(self._peer, message, frames))
 
     def told(self, kind: type[Message]) -> list[Any]:
@@ -325,6 +331,33 @@ class PretendScheduler:
         self._peer = peer
         nodes = [node.info for node in self.nodes.values()]
         return Welcome(peer, b"", False, 0, "pretend", "0", {}, nodes)
+
+    def _info(self, _: Ask) -> dict[str, Any]:
+        infos = {info.index: info for info in self._joined}
+        infos |= {node.info.index: node.info for node in self.nodes.values()}
+        nodes = [
+            {
+                "name": info.name,
+                "host": info.host,
+                "pid": info.pid,
+                "data": info.data,
+                "door": info.door,
+                "away": False,
+                "memory": [],
+                "workers": [
+                    {
+                        "name": worker.name,
+                        "pid": worker.pid,
+                        "nthreads": worker.slots,
+                        "memory_limit": worker.memory_limit,
+                        "resources": worker.resources,
+                    }
+                    for worker in info.workers
+                ],
+            }
+            for info in infos.values()
+        ]
+        return {"address": self.address, "id": "pretend", "started": 1.0, "nodes": nodes}
 
     def _on_message(self, peer: int, message: Any, frames: list[bytes]) -> None:
         self.heard.append(message)
@@ -467,3 +500,32 @@ def client(cluster: Any) -> Iterator[Client]:
     """Return a client of the pretend cluster."""
     with Client(cluster.address) as made:
         yield made
+
+
+# --- a scheduler alone ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchedulerServer]:
+    """Return a real scheduler in a thread, without any node: for what clients share."""
+    folder = tmp_path_factory.mktemp("s")
+    folder.chmod(0o700)
+    server = SchedulerServer(
+        SchedulerSettings(address=f"ipc://{folder}/s", id=os.urandom(8).hex(), log_level="")
+    )
+    thread = threading.Thread(target=server.run, name="scheduler", daemon=True)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def two(alone: SchedulerServer) -> Iterator[tuple[Client, Client]]:
+    """Return two clients of a scheduler without nodes."""
+    with (
+        Client(alone.address, set_as_default=False) as first,
+        Client(alone.address, set_as_default=False) as second,
+    ):
+        yield first, second

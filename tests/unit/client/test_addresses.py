@@ -42,7 +42,7 @@ def test_plain_tcp_has_to_be_asked_for() -> None:
 
 def test_a_cluster_says_its_own_address() -> None:
     cluster = SimpleNamespace(scheduler_address=TCP)
-    assert find(cluster) == Target(TCP, cluster)
+    assert find(cluster) == Target(TCP, cluster, method="Cluster object")
     with pytest.raises(InvalidArgument, match="expected text such as"):
         find(object())
 
@@ -54,12 +54,13 @@ def test_a_scheduler_file_says_the_address_and_whether_tcp_was_accepted(
     path = tmp_path / "scheduler.json"
     write_scheduler_file(path, SchedulerFile(TCP, "id", insecure))
     monkeypatch.setenv(SCHEDULER_FILE_VARIABLE, str(path))
+    target = Target(TCP, method=f"Scheduler file {path}")
     if insecure:
-        assert find(scheduler_file=path) == find() == Target(TCP)
+        assert find(scheduler_file=path) == find() == target
     else:
         with pytest.raises(InvalidAddress, match="plain TCP"):
             find(scheduler_file=path)
-        assert find(scheduler_file=path, insecure=True) == Target(TCP)
+        assert find(scheduler_file=path, insecure=True) == target
 
 
 def test_a_file_that_does_not_come_is_named(tmp_path: Path) -> None:

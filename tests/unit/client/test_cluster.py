@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zcluster.client.client import Client
 from zcluster.client.cluster import LocalCluster, split_machine
 from zcluster.errors import InvalidArgument
 
@@ -29,7 +30,10 @@ from zcluster.errors import InvalidArgument
         ({"threads_per_worker": 0}, r"threads_per_worker is 0, expected 1 to"),
         ({"memory_limit": "1XB"}, r"memory limit: size '1XB'.*GiB"),
         ({"memory_limit": -1}, r"out of range"),
-        ({"processes": False}, r"not built yet"),
+        ({"processes": 2}, r"processes is 2, expected True, or False"),
+        ({"resources": {"a b": 1}}, r"resources has 'a b': 1; expected names"),
+        ({"resources": {"GPU": -1}}, r"resources has 'GPU': -1"),
+        ({"resources": {"GPU": "1"}}, r"resources has 'GPU': '1'"),
         ({"name": ""}, r"name is ''"),
         ({"name": "--help"}, r"name is '--help'"),
         ({"local_directory": "/no/such"}, r"'/no/such' is not a folder"),
@@ -60,11 +64,13 @@ def test_no_workers_at_all_is_possible() -> None:
 
 
 def test_a_limit_above_the_machine_warns_and_does_not_fail() -> None:
-    with (
-        pytest.warns(UserWarning, match=r"memory_limit of 818\.55 TiB .* more than this machine"),
-        pytest.raises(InvalidArgument, match="is not a folder"),  # what comes after; starts nothing
-    ):
-        LocalCluster(memory_limit="900TB", local_directory="/no/such")
+    for make in (LocalCluster, Client):  # what comes after is wrong, so that nothing is started
+        with (
+            pytest.warns(UserWarning, match=r"memory_limit of 818\.55 TiB .* more than") as caught,
+            pytest.raises(InvalidArgument, match="is not a folder"),
+        ):
+            make(memory_limit="900TB", local_directory="/no/such")
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_importing_it_is_quick_and_has_no_effect(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from zcluster.client.client import Client, get_client
-from zcluster.client.default import default_client, follow_default, live_clients
+from zcluster.client.default import as_current, default_client, follow_default, live_clients
 from zcluster.errors import ClientClosed
 from zcluster.types import RunningTask, running_task
 
@@ -72,3 +73,37 @@ def test_inside_a_task_the_client_is_one_of_the_tasks_cluster(
         assert inside._engine.address == mine.address
         assert get_client() is newest
         assert get_client(mine.address) is inside
+
+
+def test_within_a_block_another_client_is_the_default(cluster: Any) -> None:
+    told: list[Any] = []
+    with (
+        Client(cluster.address) as first,
+        Client(cluster.address) as second,
+        Client(cluster.address, set_as_default=False) as aside,
+    ):
+        follow_default(told.append, lambda client: None)
+        for client in (aside, first):
+            with client.as_current() as inside:
+                assert inside is client
+                assert default_client() is get_client() is told[-1] is client
+                with as_current(second):
+                    assert default_client() is told[-1] is second
+                    with ThreadPoolExecutor(1) as executor:
+                        assert executor.submit(default_client).result(5) is second
+                assert default_client() is told[-1] is client
+            assert default_client() is told[-1] is second
+
+
+def test_a_client_may_be_closed_in_its_block(cluster: Any) -> None:
+    told: dict[int, Any] = {}
+    with Client(cluster.address) as first:
+        follow_default(
+            lambda client: told.update({id(client): client}),
+            lambda client: told.pop(id(client), None),
+        )
+        second = Client(cluster.address)
+        with second.as_current(), first.as_current():
+            second.close()
+        assert default_client() is first
+        assert list(told.values()) == [first]

@@ -1,14 +1,16 @@
-"""The cluster as dictionaries, one line, and a table."""
+"""The cluster as dictionaries and one line."""
 
 from __future__ import annotations
 
-from zcluster.client.describing import cluster_info, one_line, table, totals
+from typing import Any
+
+from zcluster.client.describing import cluster_info, known_info, one_line, totals
 from zcluster.protocol.messages import NodeInfo, WorkerInfo
 
 
 def make_node(index: int, workers: int = 2, memory: int = 10**9) -> NodeInfo:
-    made = [WorkerInfo(n, f"w{index}.{n}", 2, memory, 50 + n) for n in range(workers)]
-    return NodeInfo(index, f"n{index}", "host", 40, "ipc:///d", "/door", 0, made)
+    made = [WorkerInfo(n, f"w{index}.{n}", 2, memory, 50 + n, {"GPU": 1.0}) for n in range(workers)]
+    return NodeInfo(index, f"n{index}", "host", 40, "ipc:///d", "/scratch/door", 0, made)
 
 
 def test_totals_add_up_over_nodes() -> None:
@@ -16,14 +18,46 @@ def test_totals_add_up_over_nodes() -> None:
     assert totals([]) == (0, 0, 0)
 
 
-def test_info_is_by_worker() -> None:
-    info = cluster_info("ipc:///s", [make_node(0)])
-    assert info["address"] == "ipc:///s"
+def test_info_is_by_worker_with_the_names_dask_has() -> None:
+    info = known_info("ipc:///s", [make_node(0)])
+    assert (info["type"], info["address"], info["services"]) == ("Scheduler", "ipc:///s", {})
     assert list(info["workers"]) == ["w0.0", "w0.1"]
-    worker = info["workers"]["w0.1"]
-    assert worker["nthreads"] == 2
-    assert worker["memory_limit"] == 10**9
-    assert (worker["pid"], worker["nanny_pid"], worker["node"]) == (51, 40, "n0")
+    assert info["workers"]["w0.1"] == {
+        "type": "Worker",
+        "id": "w0.1",
+        "name": "w0.1",
+        "host": "host",
+        "address": "ipc:///d",
+        "nanny": "n0",
+        "node": "n0",
+        "nthreads": 2,
+        "memory_limit": 10**9,
+        "resources": {"GPU": 1.0},
+        "local_directory": "/scratch",
+        "services": {},
+        "metrics": {"memory": 0},
+        "pid": 51,
+        "nanny_pid": 40,
+        "data": "ipc:///d",
+    }
+
+
+def answer(**more: Any) -> dict[str, Any]:
+    worker = {"name": "w", "pid": 1, "nthreads": 1, "memory_limit": 0, "resources": {}}
+    node = {"name": "n", "host": "h", "pid": 2, "data": "ipc:///d", "door": "/x/door"}
+    node |= {"away": False, "memory": [], "workers": [worker, worker | {"name": "v"}]}
+    return {"address": "ipc:///s", "id": "7", "started": 5.0, "nodes": [node | more]}
+
+
+def test_memory_is_told_as_soon_as_it_is_known() -> None:
+    assert cluster_info(answer())["workers"]["v"]["metrics"] == {"memory": 0}
+    workers = cluster_info(answer(memory=[10, 20, 30]))["workers"]
+    assert [worker["metrics"]["memory"] for worker in workers.values()] == [10, 20]
+
+
+def test_workers_that_cannot_be_reached_are_left_out() -> None:
+    info = cluster_info(answer(away=True))
+    assert (info["workers"], info["id"], info["started"]) == ({}, "7", 5.0)
 
 
 def test_one_line_reads_as_dask_users_know_it() -> None:
@@ -31,11 +65,3 @@ def test_one_line_reads_as_dask_users_know_it() -> None:
     assert line == "<Client: 'ipc:///s' processes=2 threads=4, memory=1.86 GiB>"
     assert "no limit" in one_line("Client", "ipc:///s", [make_node(0, memory=0)], None)
     assert one_line("Client", "ipc:///s", [], "gone") == "<Client: 'ipc:///s' closed (gone)>"
-
-
-def test_the_table_escapes_what_it_shows() -> None:
-    html = table("Client", "ipc:///<s>", [make_node(0)], "Direct", "running")
-    assert "ipc:///&lt;s&gt;" in html
-    assert "<s>" not in html
-    for text in ("Total threads", "1.86 GiB", "w0.1", "Direct", "running"):
-        assert text in html

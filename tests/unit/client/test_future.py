@@ -19,7 +19,10 @@ from zcluster.client.client import Client
 from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Deadline
 from zcluster.errors import ClientClosed, DataLost, InvalidArgument, NotSerializable, SchedulerLost
-from zcluster.protocol.messages import ErrorInfo, Failed, Release, Resolved, Unreachable
+from zcluster.protocol.messages import ErrorInfo, Failed, Release, Resolved, Retry, Unreachable
+from zcluster.protocol.objects import plan
+
+ANSWER = plan(42).tobytes()
 
 
 def test_a_future_goes_from_pending_to_finished(client: Client, cluster: Any) -> None:
@@ -120,6 +123,34 @@ def test_a_finished_future_is_not_cancelled(client: Client) -> None:
     assert future.result(5) == -3
     assert not future.cancel()
     assert future.result(5) == -3
+
+
+def test_a_failed_task_can_be_run_again(client: Client, cluster: Any) -> None:
+    future = client.submit(operator.truediv, 1, 0)
+    assert isinstance(future.exception(5), ZeroDivisionError)
+    cluster.is_holding = True
+    future.retry()
+    assert future.status == "pending"
+    cluster.until(lambda: [m.tasks for m in cluster.told(Retry)] == [[future._record.task]])
+    cluster.say(Resolved([future._record.task], [len(ANSWER)], [], []), ANSWER)
+    assert future.result(5) == 42
+    future.retry()  # it did not fail
+    assert future.result(5) == 42
+    future.release()
+    with pytest.raises(InvalidArgument, match="was released"):
+        future.retry()
+
+
+def test_the_type_of_a_result_is_known_once_it_is_here(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    future = client.submit(operator.neg, 3)
+    assert (future.type, future.status) == (None, "pending")
+    cluster.let_go()
+    assert future.result(5) == -3
+    assert future.type is int
+    large = client.submit(np.arange, 100_000)
+    assert large.exception(5) is None
+    assert large.type is None
 
 
 def test_the_last_future_of_a_task_releases_it(client: Client, cluster: Any) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
-from zcluster.client.gates import CallWhenSettled, Countdown, Deadline, Gate
+from zcluster.client.gates import (
+    CallWhenSettled,
+    Countdown,
+    Deadline,
+    Gate,
+    LoopCountdown,
+    LoopGate,
+    in_event_loop,
+    running_loop,
+)
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 
@@ -81,3 +91,53 @@ def test_a_wait_ends_near_its_deadline() -> None:
     began = time.monotonic()
     assert not Gate().wait(Deadline(0.02))
     assert 0.015 < time.monotonic() - began < 2.0
+
+
+def test_an_event_loop_is_seen_in_its_own_thread_alone() -> None:
+    async def look() -> tuple[bool, bool]:
+        assert running_loop() is asyncio.get_running_loop()
+        return in_event_loop(), await asyncio.to_thread(in_event_loop)
+
+    assert not in_event_loop()
+    assert asyncio.run(look()) == (True, False)
+
+
+def test_a_coroutine_waits_at_a_gate_that_any_thread_opens() -> None:
+    async def wait(deadline: Deadline) -> bool:
+        gate = LoopGate()
+        thread = threading.Thread(target=gate.open)
+        thread.start()
+        assert await gate.wait(deadline)
+        thread.join()
+        gate.open()
+        return await gate.wait(deadline)
+
+    assert asyncio.run(wait(Deadline(None)))
+    assert asyncio.run(wait(LATER))
+    assert asyncio.run(wait(Deadline(1e300)))
+
+
+def test_a_coroutine_gives_up_in_time() -> None:
+    async def wait() -> bool:
+        return await LoopGate().wait(Deadline(0.01))
+
+    assert not asyncio.run(wait())
+
+
+def test_opening_a_gate_whose_loop_is_gone_is_no_error() -> None:
+    async def make() -> LoopGate:
+        return LoopGate()
+
+    asyncio.run(make()).open()
+
+
+def test_a_coroutine_waits_for_a_countdown() -> None:
+    async def wait(stop_at_failure: bool, state: State) -> bool:
+        countdown = LoopCountdown(stop_at_failure)
+        countdown.left = 2
+        countdown.settle(make_record(state))
+        return await countdown.wait_in_loop(Deadline(0.01))
+
+    assert not asyncio.run(wait(False, State.ERROR))
+    assert not asyncio.run(wait(True, State.HERE))
+    assert asyncio.run(wait(True, State.ERROR))

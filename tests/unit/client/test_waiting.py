@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import gc
 import operator
-from collections.abc import Callable
+import threading
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from zcluster.client.client import Client
-from zcluster.client.waiting import FIRST_COMPLETED, as_completed, futures_in, wait
+from zcluster.client.future import Future
+from zcluster.client.waiting import (
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    Holding,
+    as_completed,
+    fire_and_forget,
+    futures_in,
+    futures_of,
+    wait,
+)
 from zcluster.errors import InvalidArgument
+from zcluster.graph.layers import GraphBuilder
+from zcluster.protocol.messages import Cancel
 
 
 def test_futures_are_found_in_containers_in_order(client: Client) -> None:
@@ -21,6 +37,60 @@ def test_futures_are_found_in_containers_in_order(client: Client) -> None:
         futures_in([a, 5])
     with pytest.raises(InvalidArgument, match="found str"):
         futures_in("abc")
+
+
+class Bottomless:
+    """Iterates over others like it."""
+
+    def __iter__(self) -> Iterator[Bottomless]:
+        yield Bottomless()
+
+
+def loops() -> list[Any]:
+    """Return containers without a bottom."""
+    itself: list[Any] = []
+    itself.append(itself)
+    mapping: dict[str, Any] = {}
+    mapping["self"] = (mapping,)
+    return [itself, mapping]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_container_that_contains_itself_is_refused(client: Client, which: int) -> None:
+    value = loops()[which]
+    for call in (wait, as_completed, client.gather, client.cancel):
+        with pytest.raises(InvalidArgument, match="contains itself"):
+            call(value)
+    assert futures_of(value) == []
+
+
+def test_containers_without_end_are_refused(client: Client) -> None:
+    with pytest.raises(InvalidArgument, match="found a Bottomless that contains itself"):
+        wait(Bottomless())
+    deep: Any = client.submit(operator.neg, 1)
+    for _ in range(50):
+        deep = [deep]
+    assert len(wait(deep, 5).done) == 1
+    value = client.gather(deep)
+    for _ in range(50):
+        (value,) = value
+    assert value == -1
+
+
+class Pair:
+    """A collection with two futures in its graph."""
+
+    def __init__(self, *futures: Future) -> None:
+        self.dask = {"x": futures[0], "y": (operator.neg, [futures[1]])}
+
+    __zcluster_lower__ = GraphBuilder
+
+
+def test_futures_of_are_found_in_collections_and_containers(client: Client) -> None:
+    a, b, c = client.map(operator.neg, range(3))
+    assert futures_of([a, {"k": (b, 5)}, "text", None], c, a) == [a, b, c]
+    assert futures_of(Pair(a, b), [Pair(b, c)]) == [a, b, c]
+    assert futures_of() == futures_of(5) == []
 
 
 def test_waiting_for_all(client: Client) -> None:
@@ -43,6 +113,31 @@ def test_waiting_for_the_first(client: Client, cluster: Any) -> None:
     assert slow._record.watchers is None
     cluster.let_go()
     assert wait(slow, 5, FIRST_COMPLETED).done == {slow}
+
+
+def test_waiting_for_the_first_exception(client: Client, cluster: Any) -> None:
+    assert FIRST_EXCEPTION == concurrent.futures.FIRST_EXCEPTION
+    good = client.map(operator.neg, range(3))
+    assert wait(good, 5, FIRST_EXCEPTION).not_done == set()
+    bad = client.submit(operator.truediv, 1, 0)
+    assert isinstance(bad.exception(5), ZeroDivisionError)
+    cluster.is_holding = True
+    slow = client.submit(operator.neg, 2, key="slow")
+    assert wait([slow, bad], 5, FIRST_EXCEPTION) == ({bad}, {slow})
+    # Neither a result nor a cancelled task ends it.
+    cancelled = client.submit(operator.neg, 3)
+    cancelled.cancel()
+    with pytest.raises(TimeoutError, match="4 of 5 futures"):
+        wait([slow, cancelled, *good], 0.01, FIRST_EXCEPTION)
+    late = client.submit(operator.truediv, 2, slow, key="late")
+    cluster.let_go()
+    assert late in wait([late, slow], 5, FIRST_EXCEPTION).done
+    cluster.is_holding = True
+    slow, fails = client.submit(operator.neg, 8), client.submit(operator.truediv, 8, 0)
+    letting_go = threading.Thread(target=cluster.let_go)
+    letting_go.start()
+    assert fails in wait([fails, slow], 5, FIRST_EXCEPTION).done
+    letting_go.join()
 
 
 def test_a_wait_that_is_late_says_how_far_it_came(client: Client, cluster: Any) -> None:
@@ -128,3 +223,133 @@ def test_as_completed_is_bounded_in_time(client: Client, cluster: Any) -> None:
     it = as_completed(client.map(operator.neg, range(3)), timeout=0.02)
     with pytest.raises(TimeoutError, match=r"3 futures are not done after 0\.02 s"):
         next(it)
+
+
+def test_threads_may_add_while_another_iterates(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    it = as_completed(client.map(operator.neg, [0]))
+    futures = client.map(operator.neg, range(1, 101))
+    found: list[int] = []
+    iterating = threading.Thread(target=lambda: found.extend(f.result() for f in it))
+    iterating.start()
+    adding = [
+        threading.Thread(target=lambda part: list(map(it.add, part)), args=(futures[n::4],))
+        for n in range(4)
+    ]
+    for thread in adding:
+        thread.start()
+    for thread in adding:
+        thread.join()
+    cluster.let_go()
+    iterating.join(5)
+    assert sorted(found) == [-n for n in reversed(range(101))]
+    assert it.is_empty()
+
+
+def test_threads_may_iterate_together(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    it = as_completed(client.map(operator.neg, range(50)))
+    found: list[int] = []
+
+    def take() -> None:
+        found.extend(future.result() for future in it)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    cluster.let_go()
+    for thread in threads:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(found) == [-n for n in reversed(range(50))]
+
+
+def test_a_future_added_twice_is_given_twice(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    future = client.submit(operator.neg, 1)
+    it = as_completed([future, future])
+    it.add(future)
+    assert it.count() == 3
+    cluster.let_go()
+    assert list(it) == [future] * 3
+
+
+def test_clearing_forgets_all_and_ends_who_waits(client: Client, cluster: Any) -> None:
+    it = as_completed(client.map(operator.neg, range(3)))
+    first = next(it)
+    cluster.is_holding = True
+    slow = client.submit(operator.neg, 100)
+    it.add(slow)
+    it.clear()
+    assert (it.count(), it.is_empty(), it.has_ready(), list(it)) == (0, True, False, [])
+    assert slow._record.watchers is None
+    it.add(first)
+    assert list(it) == [first]
+    it.add(slow)
+    found: list[list[Future]] = []
+    waits = threading.Thread(target=lambda: found.append(list(it)))
+    waits.start()
+    cluster.until(lambda: it._gates)
+    it.clear()
+    waits.join(5)
+    assert found == [[]]
+
+
+def test_a_batch_need_not_wait(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    slow = client.map(operator.neg, range(3))
+    it = as_completed(slow, with_results=True)
+    assert it.next_batch(block=False) == []
+    cluster.let_go()
+    wait(slow, 5)
+    cluster.until(it.has_ready)
+    assert sum(len(batch) for batch in it.batches()) == 3
+    assert it.next_batch() == []
+
+
+def test_an_iteration_that_was_left_holds_nothing(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    it = as_completed([client.submit(operator.neg, 1)])
+    gone = weakref.ref(it)
+    (record,) = it._open
+    del it
+    gc.collect()
+    assert gone() is None
+    assert record.watchers
+    cluster.until(lambda: record.task in cluster.released)
+    cluster.let_go()
+
+
+def test_what_is_forgotten_runs_to_its_end(client: Client, cluster: Any) -> None:
+    cluster.is_holding = True
+    future, *several = client.map(operator.neg, range(3))
+    tasks = [one._record.task for one in (future, *several)]
+    fire_and_forget(future)
+    fire_and_forget({"a": several})
+    del future, several
+    gc.collect()
+    assert client.submit(operator.neg, 5).status == "pending"
+    assert set(tasks) <= set(client._engine.core.wanted)
+    cluster.let_go()
+    cluster.until(lambda: set(tasks) <= cluster.released)
+    assert set(tasks) <= set(cluster.blobs)
+    assert cluster.told(Cancel) == []
+
+
+def test_nothing_to_forget_is_an_error() -> None:
+    with pytest.raises(InvalidArgument, match="found no futures in list"):
+        fire_and_forget([1, 2])
+
+
+def test_holding_ends_with_the_task(client: Client, cluster: Any) -> None:
+    done = client.submit(operator.neg, 1)
+    assert done.result(5) == -1
+    cluster.is_holding = True
+    slow = client.submit(operator.neg, 2)
+    holding = Holding()
+    holding.add([done, slow])
+    assert holding.futures == [slow]
+    cluster.let_go()
+    holding.wait()
+    assert holding.futures == []
+    holding.wait()

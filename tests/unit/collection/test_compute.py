@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import zcluster.collection.compute as module
+from zcluster import config
 from zcluster.collection.base import Lowered
 from zcluster.collection.compute import (
     Computable,
@@ -24,6 +26,7 @@ from zcluster.collection.compute import (
 )
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import Graph, GraphBuilder
+from zcluster.local import get_sync
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import make_call, pack_call
 
@@ -153,9 +156,9 @@ def test_a_name_stands_for_a_runner_that_is_made_once() -> None:
         made.append(Runner())
         return made[-1]
 
-    register_runner("sync", factory)
+    register_runner("threads", factory)
     assert Lazy(-4).compute() == 4
-    assert Lazy(-4).compute(scheduler="sync") == 4
+    assert Lazy(-4).compute(scheduler="threads") == 4
     assert len(made) == 1
     assert len(made[0].graphs) == 2
 
@@ -171,8 +174,39 @@ def test_what_cannot_run_a_graph_is_refused() -> None:
     register_runner("sync", Runner)
     with pytest.raises(InvalidArgument, match=r"'thread'.*one of 'sync'"):
         compute(Lazy(1), scheduler="thread")
-    with pytest.raises(InvalidArgument, match="scheduler=3"):
-        compute(Lazy(1), scheduler=3)
+    for wrong in (3, Runner):
+        with pytest.raises(InvalidArgument, match=rf"scheduler={wrong!r}.*get\(dsk, keys\)"):
+            compute(Lazy(1), scheduler=wrong)
+
+
+def test_the_configuration_comes_before_the_newest_client(runner: Runner) -> None:
+    named, told = Runner(), Runner()
+    register_runner("named", lambda: named)
+    with config.set(scheduler="named"):
+        assert current_runner() is named
+        assert current_runner(told) is told
+        with config.set(scheduler=told):
+            assert current_runner() is told
+        assert Lazy(-5).compute() == 5
+    assert current_runner() is runner
+    assert len(named.graphs) == 1
+
+
+def test_a_function_that_gets_keys_of_a_plain_graph_runs_it() -> None:
+    seen: list[Any] = []
+
+    def get(dsk: dict[Any, Any], keys: list[Any], **options: Any) -> list[Any]:
+        seen.append((dsk, keys, options))
+        return [get_sync(dsk, key) for key in keys]
+
+    assert compute(Lazy(-1), Lazy(-2), scheduler=get, num_workers=2) == (1, 2)
+    expected = {"abs--1": (abs, -1), "abs--2": (abs, -2)}
+    assert seen == [(expected, ["abs--1", "abs--2"], {"num_workers": 2})]
+
+
+def test_an_executor_of_threads_runs_it() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        assert compute(Lazy(-1), scheduler=executor) == (1,)
 
 
 def test_visualize_draws_and_runs_nothing(

@@ -24,6 +24,7 @@ from zcluster.protocol.messages import WORKER_TO_NODE, Run, Stop, WorkerHello
 from zcluster.servers import crew as crew_module
 from zcluster.servers.crew import Crew, _cause
 from zcluster.servers.forking import WorkerSettings
+from zcluster.servers.template_client import Template
 from zcluster.storage.door import Door
 from zcluster.transport.loop import Loop
 
@@ -64,6 +65,13 @@ class Nanny:
         assert self.crew.incarnation(end.number) == 0  # it may be started again from here
         self.ends.append(end)
         self.ended_at.append(self.loop.now())
+
+    @property
+    def template(self) -> Template:
+        """The process that workers are forked from."""
+        template = self.crew._template
+        assert isinstance(template, Template)
+        return template
 
     def start(self, number: int) -> WorkerHello:
         """Start a worker and wait until it is up."""
@@ -135,7 +143,7 @@ def talk_and_die() -> None:
 
 def talk_much() -> None:
     for number in range(2000):
-        print(number, "x" * 2000 if number == 1999 else "")
+        print(number, "x" * 2000 if number == 1999 else "", file=sys.__stdout__)
     os._exit(3)
 
 
@@ -144,7 +152,7 @@ def start_a_process_and_wait() -> None:
     if pid == 0:
         time.sleep(60)
         os._exit(0)
-    print("child", pid, flush=True)
+    print("child", pid, flush=True, file=sys.__stdout__)
     time.sleep(60)
 
 
@@ -199,10 +207,9 @@ def test_a_dead_worker_s_task_and_last_words_are_known(
     nanny.run(0, 77, talk_and_die)
     end = nanny.end_of(0)
     assert end.running == [77]
-    assert end.output == "to the output\nwithout a line's end\nto the errors"
-    said = capfd.readouterr()  # passed on, a whole line at a time
-    assert said.out == "to the output\nwithout a line's end\n"
-    assert said.err == "to the errors\n"
+    assert end.output == "to the output\nto the errors\nwithout a line's end"
+    said = capfd.readouterr()  # it is shown where the task came from, not here
+    assert said.out == said.err == ""
 
 
 @pytest.mark.processes
@@ -271,9 +278,30 @@ def test_a_worker_that_cannot_start_says_why_and_is_tried_less_and_less_often(
 
 
 @pytest.mark.processes
+def test_a_worker_that_is_started_anew_is_not_to_blame(nanny: Nanny) -> None:
+    """And it is up at once, however short its life was; what it still says does not count."""
+    hello = nanny.start(0)
+    nanny.run(0, 7, hang)
+    nanny.crew.restart(0)
+    assert nanny.crew.incarnation(0) == 0
+    end = nanny.end_of(0)
+    assert end.incarnation == hello.incarnation
+    assert end.running == []
+    begun = time.monotonic()
+    assert nanny.start(0).incarnation > hello.incarnation
+    assert time.monotonic() - begun < 5
+    nanny.crew.restart(1)  # not there: it is started
+    nanny.until(lambda: any(hello.number == 1 for hello in nanny.hellos))
+
+
+def hang() -> None:
+    while True:
+        time.sleep(1000)
+
+
 def test_a_template_that_dies_takes_its_workers_and_is_replaced(nanny: Nanny) -> None:
     hellos = [nanny.start(0), nanny.start(1)]
-    os.kill(nanny.crew._template.pid, signal.SIGKILL)
+    os.kill(nanny.template.pid, signal.SIGKILL)
     nanny.until(lambda: len(nanny.ends) == 2)
     assert {end.cause for end in nanny.ends} == {"was killed with the process it was forked from"}
     nanny.until(lambda: not any(is_running(hello.pid) for hello in hellos))
@@ -283,8 +311,8 @@ def test_a_template_that_dies_takes_its_workers_and_is_replaced(nanny: Nanny) ->
 @pytest.mark.processes
 def test_a_template_that_is_gone_and_not_yet_missed_breaks_nothing(nanny: Nanny) -> None:
     nanny.start(0)
-    os.kill(nanny.crew._template.pid, signal.SIGKILL)
-    process = nanny.crew._template._process
+    os.kill(nanny.template.pid, signal.SIGKILL)
+    process = nanny.template._process
     assert process is not None
     process.wait(10)
     nanny.crew.kill(0)
@@ -300,7 +328,7 @@ def test_a_template_that_is_gone_and_not_yet_missed_breaks_nothing(nanny: Nanny)
 @pytest.mark.processes
 def test_closing_waits_until_all_are_gone_and_tells_nobody(nanny: Nanny) -> None:
     before = len(os.listdir("/dev/fd"))
-    pids = [nanny.start(0).pid, nanny.start(1).pid, nanny.crew._template.pid]
+    pids = [nanny.start(0).pid, nanny.start(1).pid, nanny.template.pid]
     nanny.crew.close()
     nanny.crew.close()
     assert nanny.ends == []

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 import traceback
 from typing import Any, NoReturn
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from zcluster import config
+from zcluster.client.outcomes import exception_of
+from zcluster.core.client.records import Failure, Wanted
+from zcluster.core.client.states import State
 from zcluster.protocol.calls import make_call
 from zcluster.servers.failures import (
     MESSAGE_LIMIT,
@@ -28,8 +35,8 @@ def caught(function: Any, *args: Any) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def told(error: BaseException) -> tuple[Any, bytes]:
-    return describe(error, 7, "task", "node-a", "worker-b")
+def told(error: BaseException, arguments: str = "") -> tuple[Any, bytes]:
+    return describe(error, 7, "task", "node-a", "worker-b", arguments)
 
 
 def fail(text: str) -> NoReturn:
@@ -168,3 +175,104 @@ def test_a_cycle_of_causes_ends() -> None:
     first.__cause__, second.__cause__ = second, first
     info, _ = told(caught(_raise, first))
     assert "first" in info.traceback
+
+
+def test_arguments_and_classes_are_told() -> None:
+    info, _ = told(caught(_raise, ByArguments(1, "x")), "(1, 'x')")
+    assert info.arguments == "(1, 'x')"
+    assert [name.rpartition(".")[2] for name in info.bases] == [
+        "ByArguments",
+        "Exception",
+        "BaseException",
+    ]
+
+
+def test_a_class_with_a_thousand_bases_is_told_in_part() -> None:
+    kind: type[Exception] = Exception
+    for number in range(1000):
+        kind = type(f"Deep{number}" + "x" * 500, (kind,), {})
+    info, _ = told(caught(_raise, kind("no")))
+    assert len(info.bases) == 32
+    assert all(len(name.encode()) <= 200 for name in info.bases)
+
+
+def test_a_missing_module_is_told_with_its_place_and_the_way_out() -> None:
+    info, pickled = told(caught(__import__, "no_such.module"))
+    (note,) = pickle.loads(pickled).__notes__
+    assert note in info.traceback
+    assert "worker worker-b of node node-a" in note
+    assert "has no no_such in " in note
+    assert "client.upload_file('no_such.py')" in note
+
+
+def test_the_configuration_shows_our_frames() -> None:
+    with config.set({"traceback.full": True}):
+        info, _ = told(caught(make_call, 0, fail, None, ["x"]))
+    assert "in make_call" in info.traceback
+
+
+# ------------------------------------------------- a thousand classes of exceptions
+
+
+class _Odd:
+    """Ways in which an exception's class can be strange."""
+
+    @staticmethod
+    def init(self: Any, *args: Any) -> None:
+        BaseException.__init__(self, f"made of {len(args)}")
+        self.lock = threading.Lock()
+
+    @staticmethod
+    def required(self: Any, one: int, two: int, *, three: int = 0) -> None:
+        BaseException.__init__(self, one + two)
+
+    @staticmethod
+    def explode(self: Any, *_: Any) -> NoReturn:
+        raise KeyError("from inside the exception")
+
+    @staticmethod
+    def reduce_to_nonsense(self: Any) -> Any:
+        return (_explode_here, ())
+
+
+def _explode_here() -> NoReturn:
+    raise SystemError("while it was rebuilt")
+
+
+_METHODS = {
+    "__init__": (_Odd.init, _Odd.required),
+    "__str__": (_Odd.explode,),
+    "__repr__": (_Odd.explode,),
+    "__reduce__": (_Odd.explode, _Odd.reduce_to_nonsense),
+    "__getattribute__": (_Odd.explode,),
+    "__setattr__": (_Odd.explode,),
+    "__eq__": (_Odd.explode,),
+}
+_BASES = (Exception, ValueError, KeyError, OSError, RuntimeError, UnicodeError, StopIteration)
+
+
+@st.composite
+def odd_classes(draw: st.DrawFn) -> type[Exception]:
+    names = draw(st.lists(st.sampled_from(sorted(_METHODS)), unique=True, max_size=3))
+    methods = {name: draw(st.sampled_from(_METHODS[name])) for name in names}
+    base = draw(st.sampled_from(_BASES))
+    return type("Odd", (base,), {**methods, "__module__": draw(st.sampled_from(["nowhere", "os"]))})
+
+
+@settings(max_examples=1000, deadline=None)
+@given(kind=odd_classes(), text=st.text(max_size=5))
+def test_any_exception_reaches_the_user_as_one_that_its_base_catches(
+    kind: type[Exception], text: str
+) -> None:
+    """It is raised at the client in any case, bounded, and of a class above the original."""
+    base: Any = kind.__mro__[1]
+    error: BaseException = base.__new__(kind, text)
+    info, pickled = told(caught(_raise, error))
+    data = msgspec.msgpack.encode(info)
+    assert len(data) + len(pickled) <= (256 << 10) + TRACEBACK_LIMIT + MESSAGE_LIMIT
+    record = Wanted(7, "f", "key-1")
+    record.state = State.ERROR
+    record.detail = Failure("task", "", msgspec.msgpack.decode(data, type=type(info)), pickled, 1)
+    again = exception_of(record)
+    assert isinstance(again, base)
+    assert "key-1" in "".join(getattr(again, "__notes__", ["key-1"]))

@@ -6,7 +6,10 @@ import threading
 from collections import deque
 
 from zcluster.protocol.messages import Done, ErrorInfo, Failed, Grant, Reserve, Return, Skipped
+from zcluster.protocol.messages import Output as OutputMessage
 from zcluster.servers.outbox import Outbox
+from zcluster.servers.output import STDOUT, Output
+from zcluster.servers.status import TASK, StatusPage
 
 
 def make() -> tuple[Outbox, list[None], deque[tuple[int, int, int]]]:
@@ -95,3 +98,14 @@ def test_a_reservation_gives_up_in_time() -> None:
     ((request, _),) = outbox.drain()
     assert isinstance(request, Reserve)
     outbox.grant(Grant(request.request, 0, 0, 100))  # nobody waits any more
+
+
+def test_what_a_task_printed_leaves_before_its_result() -> None:
+    page = StatusPage.create(1)
+    output = Output("w", page, 1000)
+    outbox = Outbox(deque(), lambda: None, output)
+    page.cells[TASK] = 3
+    output.slot(0).write(STDOUT, "a line\n")
+    outbox.done.append((3, 1, 7, b"c"))
+    assert [type(message) for message, _ in outbox.drain()] == [OutputMessage, Done]
+    page.close()

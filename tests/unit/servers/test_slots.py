@@ -35,6 +35,7 @@ from zcluster.protocol.objects import Plan, dumps_small, load, plan
 from zcluster.servers.batches import Batch
 from zcluster.servers.functions import Functions
 from zcluster.servers.outbox import Outbox
+from zcluster.servers.slot_pool import SlotPool
 from zcluster.servers.slots import INLINE_LIMIT, Slot, Tools
 from zcluster.servers.status import RUNS, StatusPage
 from zcluster.servers.values import Values
@@ -69,6 +70,8 @@ class Rig:
         self.full = ""
         self.outbox = Outbox(self.values.returns, self._wake)
         self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self.pool = SlotPool(1, self.page.lines, lambda number: Slot(number, self.tools), batches)
         self.tools = Tools(
             node="n",
             worker="w",
@@ -77,7 +80,8 @@ class Rig:
             functions=Functions("w"),
             outbox=self.outbox,
             status=self.page,
-            batches=SimpleQueue(),
+            batches=batches,
+            pool=self.pool,
             on_end=self.ended.put,
             grant_timeout=0.05,
         )

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from zcluster.servers.status import TASK, SlotStatus, StatusPage
+from zcluster.servers.status import TAIL, TASK, SlotStatus, StatusPage
 
 
 def test_a_new_page_says_that_nothing_runs() -> None:
@@ -55,3 +55,19 @@ def test_close_closes_the_descriptor_once() -> None:
     page.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_the_end_of_what_was_printed_is_kept_whatever_the_pieces() -> None:
+    page = StatusPage.create(slots=2)
+    said = b""
+    for number in range(3000):
+        piece = b"%d," % number * (number % 7)
+        page.add_tail(0, piece)
+        said += piece
+        if number % 500 == 0:
+            assert page.tail(0) == said[-TAIL:]
+    page.add_tail(0, said)
+    assert page.tail(0) == said[-TAIL:]
+    assert page.tail(1) == b""
+    assert page.read() == [SlotStatus(n, None, 0, 0) for n in range(2)]
+    page.close()

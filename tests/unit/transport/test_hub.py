@@ -294,7 +294,7 @@ def test_who_is_refused_by_the_owner_leaves_nothing_behind(room: Room) -> None:
 
 def test_a_hello_that_contradicts_itself_is_refused_and_leaves_nothing_behind(room: Room) -> None:
     peer = Peer(room)
-    assert peer.hello(name="confused") == Refused("a hello that contradicts itself")
+    assert peer.hello(name="confused") == Refused("a hello that contradicts itself [Z006]")
     assert room.hub.refused == 1
     room.hub.send(1, cancelled(1))
     assert room.hub.in_flight(1) == 0

@@ -99,6 +99,17 @@ class ClientCore(Submitting):
         if tasks:
             self.say(Cancel(tasks, reason))
 
+    def give_up(self, tasks: Iterable[int], reason: str) -> None:
+        """Fail tasks of this client that nobody can run, and have them forgotten."""
+        failure = Failure("workers", reason)
+        mine = list(tasks)
+        for task in mine:
+            record = self.wanted.get(task)
+            if record is not None:
+                self._settle_late(record, "failed", failure)
+        if mine:
+            self.say(Cancel(mine, reason))
+
     def retry(self, records: Iterable[Wanted]) -> list[Wanted]:
         """Have failed tasks run again; return their records, pending again."""
         again = [record for record in records if record.state is State.ERROR]
@@ -329,7 +340,8 @@ class ClientCore(Submitting):
     def _settle(self, record: Wanted, event: str, detail: Any) -> None:
         record.state = advance(record.state, event, record.task)
         record.detail = detail
-        if record.state is not _ANNOUNCED and record.keeps:
+        # One that failed may be run once more, and needs its large arguments for it.
+        if record.keeps and record.state is not _ANNOUNCED and record.state is not State.ERROR:
             self._unkeep(record)
         if record.state is State.CANCELLED or record.state is State.LOST:
             self._forget_key(record)

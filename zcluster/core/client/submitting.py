@@ -282,9 +282,10 @@ class Submitting:
         if len(builder.graph.imports) > IMPORTS_OF_SUBMISSION:
             self._seal()
             builder = self._open()
-        base = self._base
+        # Past the end are those that another client, who came later, has numbered.
+        base, end = self._base, self._next
         return [
-            record.task - base if record.task >= base else builder.add_import(record)
+            record.task - base if base <= record.task < end else builder.add_import(record)
             for record in inputs
         ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 
 from zcluster.core.node import batches
-from zcluster.core.node.inputs import NodeInputs
+from zcluster.core.node.calls import NodeCalls
 from zcluster.core.node.records import (
     Assignment,
     Result,
@@ -20,6 +20,8 @@ from zcluster.core.node.records import (
 from zcluster.core.node.states import State
 from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import (
+    Blocked,
+    Called,
     Discard,
     Done,
     ErrorInfo,
@@ -27,6 +29,7 @@ from zcluster.protocol.messages import (
     Grant,
     Lost,
     Message,
+    Output,
     Recalled,
     Reserve,
     Return,
@@ -44,13 +47,15 @@ _WAITING, _READY, _SENT, _ABSENT = State.WAITING, State.READY, State.SENT, State
 _SUSPECTS = 1000
 
 
-class NodeAttempts(NodeInputs):
+class NodeAttempts(NodeCalls):
     """Adds what is heard from and of workers."""
 
     def on_worker(self, number: int, message: Message, frames: Frames, now: float) -> None:
         """A worker of the current incarnation said something."""
         self.now = now
         worker = self.workers[number]
+        if self.making and isinstance(message, Failed | Skipped | Recalled):
+            self.making.difference_update((number, task) for task in message.tasks)
         if isinstance(message, Done):
             self._done(worker, message, frames)
         elif isinstance(message, Failed):
@@ -59,6 +64,12 @@ class NodeAttempts(NodeInputs):
             self._skipped(worker, message.tasks)
         elif isinstance(message, Recalled):
             self._recalled(worker, message.tasks)
+        elif isinstance(message, Blocked):
+            self._blocked(worker, message)
+        elif isinstance(message, Output):
+            self.effects.output.append((message, frames))
+        elif isinstance(message, Called):
+            self._called(worker, message, frames)
         elif isinstance(message, Reserve):
             self._reserve(worker, message)
         elif isinstance(message, Return):
@@ -101,7 +112,9 @@ class NodeAttempts(NodeInputs):
             if length >= 0:
                 blob = bytes(frame[start:stop])
                 start = stop
-                if not passing:
+                if assignment.layer.actor:
+                    self._made_actor(worker, assignment, blob)
+                elif not passing:
                     results[task] = Result(length, blob)
                     reports.inline(task, assignment.attempt, blob, number)
                 elif task in self.uses:
@@ -116,6 +129,8 @@ class NodeAttempts(NodeInputs):
                 self._held(worker, assignment, length)
             if self.recalling:
                 self.recalling.discard(task)
+            if self.making:
+                self.making.discard((number, task))
             if self.suspects:
                 self.suspects.pop(task, None)
             if assignment.heirs is not None:
@@ -128,6 +143,8 @@ class NodeAttempts(NodeInputs):
         batches.finish(worker, message.tasks)
         if worker.ghosts:
             worker.ghosts.difference_update(message.tasks)
+        if worker.blocked:
+            worker.blocked.difference_update(message.tasks)
         for digest, (runs, spent) in totals.items():
             self._learn(digest, runs, spent)
             reports.duration(digest, runs, spent)
@@ -159,6 +176,8 @@ class NodeAttempts(NodeInputs):
         if granted is None:
             raise ProtocolError(f"a worker wrote task {task} to a range it was not granted")
         self.results[task] = Result(size, place=granted)
+        if assignment.layer.actor:
+            self.actors[task] = worker.number
         if assignment.passing:
             self.reports.passed(task, assignment.attempt, size, worker.number)
             if task in self.uses:
@@ -212,6 +231,8 @@ class NodeAttempts(NodeInputs):
                 self.memory.free(granted)
         elif length == -3:
             self.effects.to_workers.append((worker.number, Discard([task]), []))
+        if self.making:
+            self._drop_unwanted_actor(worker, task)
 
     def _learn(self, digest: bytes, runs: int, microseconds: int) -> None:
         mean = microseconds * 1e-6 / runs
@@ -236,6 +257,17 @@ class NodeAttempts(NodeInputs):
                 continue
             self._fail(assignment, message.errors[which], frame, worker.name)
         worker.ghosts.difference_update(message.tasks)
+        worker.blocked.difference_update(message.tasks)
+
+    def _blocked(self, worker: WorkerRecord, message: Blocked) -> None:
+        """Running tasks hold no slot any more, as they wait for others; or do again."""
+        if message.away:
+            worker.blocked.update(message.tasks)
+        else:
+            worker.blocked.difference_update(message.tasks)
+        known = [assignment.task for assignment in self._sent_to(worker, message.tasks)]
+        if known:
+            self.effects.to_scheduler.append((Blocked(known, message.away), ()))
 
     def _sent_to(self, worker: WorkerRecord, tasks: list[int]) -> list[Assignment]:
         """Return those of the tasks that this worker has, not counting dropped ones."""
@@ -302,6 +334,7 @@ class NodeAttempts(NodeInputs):
         for message, frames in self.told:
             self.effects.to_workers.append((number, message, list(frames)))
         self._tell_workers()
+        self._restarted(number)
 
     def on_worker_end(self, end: WorkerEnd, now: float) -> None:
         """A worker process ended; only what was running in it is blamed."""
@@ -311,6 +344,7 @@ class NodeAttempts(NodeInputs):
             return
         worker.is_ready = False
         worker.ghosts.clear()
+        worker.blocked.clear()
         sent = [a for batch in worker.batches for a in batch.tasks.values()]
         running = set(end.running)
         for batch in worker.batches:
@@ -333,11 +367,13 @@ class NodeAttempts(NodeInputs):
         for task in lost:
             del self.results[task]
         worker.held.clear()
+        lost += self._lose_actors(worker)
         if lost:
             gone = set(lost)
             self.effects.to_scheduler.append((Lost(lost), ()))
             self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])
         self._tell_workers()
+        self._end_calls(worker, end)
         self.effects.to_start.append(worker.number)
 
     def _suspect(self, tasks: list[int]) -> None:
@@ -348,6 +384,8 @@ class NodeAttempts(NodeInputs):
 
     def _killed(self, worker: WorkerRecord, end: WorkerEnd, assignment: Assignment) -> ErrorInfo:
         memory = f"{end.peak_memory / 2**20:.0f} MiB" if end.peak_memory else "unknown"
+        if end.peak_memory and worker.memory_limit:
+            memory += f" of the {worker.memory_limit / 2**20:.0f} MiB it may have"
         message = (
             f"worker {worker.name} (pid {worker.pid}) {end.cause} while it ran a task of "
             f"{assignment.layer.name!r}; peak memory {memory}"
@@ -364,7 +402,7 @@ class NodeAttempts(NodeInputs):
     def worker_infos(self) -> list[WorkerInfo]:
         """Return the workers that are up, as others see them."""
         return [
-            WorkerInfo(w.number, w.name, w.slots, w.memory_limit, w.pid)
+            WorkerInfo(w.number, w.name, w.slots, w.memory_limit, w.pid, w.resources)
             for w in self.workers.values()
             if w.is_ready
         ]

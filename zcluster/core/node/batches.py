@@ -5,6 +5,9 @@ back to back. A slot may have a second batch queued behind the running one as lo
 as tasks are short; long tasks are bound late, so that no idle slot waits beside a
 queue. A task whose missing inputs are all in the batch goes in the same batch: a
 chain or a subtree runs in the worker with no message in between.
+
+A task that takes several slots goes alone, to a worker where so many are free. The
+first worker large enough is kept free for it, or small tasks would pass it by for ever.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ _READY, _SENT, _WAITING = State.READY, State.SENT, State.WAITING
 
 def fill(core: NodeCore) -> None:
     """Send batches to all slots that can take one."""
+    for task in list(core.reserved):
+        assignment = core.tasks.get(task)
+        if assignment is None or assignment.state != _READY:
+            del core.reserved[task]
     open_workers = [worker for worker in core.workers.values() if _takes(core, worker)]
     while core.ready and open_workers:
         # The emptiest first; each in turn, so that work spreads before it queues.
@@ -46,13 +53,17 @@ def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
     """Whether a worker may be sent another batch."""
     if not worker.is_ready:
         return False
-    # A dropped task that was running runs on, and holds its slot until it says so.
-    busy = len(worker.batches) + len(worker.ghosts)
-    if core.suspects and any(task in core.suspects for b in worker.batches for task in b.tasks):
+    if core.suspects and any(
+        task in core.suspects and task not in worker.blocked
+        for batch in worker.batches
+        for task in batch.tasks
+    ):
         return False
-    if busy < worker.slots:
+    # A dropped task that was running runs on, and holds its slot until it says so.
+    free = worker.free
+    if free > 0:
         return True
-    if worker.ghosts or busy >= 2 * worker.slots:
+    if worker.ghosts or free <= -worker.slots:
         return False
     return all(
         batch.expected <= 2 * core.settings.batch_seconds and len(batch.tasks) > 1
@@ -61,7 +72,7 @@ def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
 
 
 def _slots_left(core: NodeCore, workers: list[WorkerRecord]) -> int:
-    return max(1, sum(max(0, worker.slots - len(worker.batches)) for worker in workers))
+    return max(1, sum(max(0, worker.free) for worker in workers))
 
 
 def _send_batch(core: NodeCore, worker: WorkerRecord, slots_left: int) -> bool:
@@ -73,7 +84,8 @@ def _send_batch(core: NodeCore, worker: WorkerRecord, slots_left: int) -> bool:
     number = core.next_batch
     core.next_batch += 1
     tasks = {assignment.task: assignment for assignment in chosen}
-    worker.batches.append(Batch(number, core.now, expected, tasks))
+    threads = chosen[0].layer.threads
+    worker.batches.append(Batch(number, core.now, expected, tasks, threads))
     _Message(core, worker, chosen, tasks).send()
     return True
 
@@ -119,8 +131,15 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
                 else:
                     kept.append(entry)
                 continue
+            if assignment.layer.threads > 1:
+                if chosen or not _has_slots(core, worker, assignment):
+                    kept.append(entry)
+                    if _is_reserved(core, worker, assignment):
+                        break
+                    continue
+                left = 0.0
             if core.suspects and assignment.task in core.suspects:
-                if worker.batches or chosen:
+                if chosen or worker.free < worker.slots:
                     # It runs alone: nothing more goes there until it can.
                     kept.append(entry)
                     break
@@ -138,7 +157,8 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
         assignment.state = _SENT
         assignment.worker = number
         chosen.append(assignment)
-        if assignment.heirs is not None:
+        # What stands for an actor is to be had from the outside alone.
+        if assignment.heirs is not None and not assignment.layer.actor:
             _follow(assignment.heirs, batch, number, following)
     for entry in kept:
         heapq.heappush(ready, entry)
@@ -164,8 +184,30 @@ def _follow(
             heir.ahead == heir.missing
             and heir.state == _WAITING
             and (heir.worker < 0 or heir.worker == worker)
+            and heir.layer.threads == 1
         ):
             heapq.heappush(following, (heir.rank, heir.task, heir))
+
+
+def _has_slots(core: NodeCore, worker: WorkerRecord, assignment: Assignment) -> bool:
+    """Whether a worker has as many free slots as a task takes; if not, it may wait for them.
+
+    The first worker that is large enough is kept from other work until they are free.
+    """
+    threads = assignment.layer.threads
+    if worker.free >= threads:
+        core.reserved.pop(assignment.task, None)
+        return True
+    if worker.slots >= threads:
+        waits = core.workers.get(core.reserved.get(assignment.task, -1))
+        if waits is None or not waits.is_ready:
+            core.reserved[assignment.task] = worker.number
+    return False
+
+
+def _is_reserved(core: NodeCore, worker: WorkerRecord, assignment: Assignment) -> bool:
+    """Whether nothing more may go to a worker, as a task waits for its slots."""
+    return core.reserved.get(assignment.task) == worker.number
 
 
 def _is_stranded(core: NodeCore, assignment: Assignment) -> bool:
@@ -220,7 +262,7 @@ class _Message:
         offsets: list[int] = [0]
         constants: list[bytes] = []
         end = 0
-        has_groups = False
+        has_groups = has_actors = False
         layer = None
         run = 0
         for assignment in chosen:
@@ -230,6 +272,7 @@ class _Message:
                 layer, run = assignment.layer, 0
                 self._introduce(layer.function, functions, function_bytes)
                 has_groups = has_groups or bool(layer.whole)
+                has_actors = has_actors or layer.actor
             run += 1
             if assignment.inputs:
                 inputs.extend(assignment.inputs)
@@ -261,8 +304,16 @@ class _Message:
             uses,
             report,
             self._cuts,
+            chosen[0].layer.threads,
+            self._actors() if has_actors else [],
         )
         self._core.send_run(self._worker.number, message, list(frames))
+
+    def _actors(self) -> list[int]:
+        actors = [assignment.task for assignment in self._chosen if assignment.layer.actor]
+        for task in actors:
+            self._core.note_making(self._worker.number, task)
+        return actors
 
     def _introduce(
         self, digest: bytes, functions: list[tuple[bytes, Span]], data: bytearray
@@ -325,7 +376,7 @@ def ask_back(core: NodeCore) -> None:
     """When a slot is idle, ask for part of what is stuck in another worker."""
     if core.ready:
         return
-    idle = [w for w in core.workers.values() if w.is_ready and len(w.batches) < w.slots]
+    idle = [w for w in core.workers.values() if w.is_ready and w.free > 0]
     if not idle:
         return
     for worker in core.workers.values():

@@ -6,8 +6,9 @@ socket, clock, thread or file. Events come in through the ``on_…`` methods; `f
 returns what is to be done for all of them. What must be done with bytes it does
 not look at (room in the store, cutting a part) it asks of a `Memory`.
 
-It is one object in three files, each built on the one before: `inputs` (state, and
-how long results are kept), `attempts` (what workers say), and this one (what the
+It is one object in four files, each built on the one before: `inputs` (state, and
+how long results are kept), `calls` (what is asked of workers beside their tasks),
+`attempts` (what workers say), and this one (what the
 scheduler says, and what leaves). Filling batches is in `batches`.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 
-from zcluster.core.node import batches
+from zcluster.core.node import batches, copying
 from zcluster.core.node.attempts import NodeAttempts
 from zcluster.core.node.records import (
     Assignment,
@@ -27,6 +28,8 @@ from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import span
 from zcluster.protocol.messages import (
     Assign,
+    Call,
+    Copy,
     Discard,
     Drop,
     Environment,
@@ -35,6 +38,7 @@ from zcluster.protocol.messages import (
     NodeLayer,
     Nodes,
     Recall,
+    Restart,
     Run,
     Sources,
 )
@@ -59,6 +63,12 @@ class NodeCore(NodeAttempts):
             self._drop(message.tasks)
         elif isinstance(message, Recall):
             self._recall(message.tasks)
+        elif isinstance(message, Copy):
+            copying.copy(self, message)
+        elif isinstance(message, Call):
+            self._call(message, frames)
+        elif isinstance(message, Restart):
+            self._restart(message)
         elif isinstance(message, Nodes):
             for info in message.joined:
                 self.nodes[info.index] = info
@@ -98,6 +108,9 @@ class NodeCore(NodeAttempts):
                 wanted = inputs[edge:stop]
                 if not simple:
                     wanted, row = self._select(layer, task, wanted, selections, row)
+                worker = workers[at] if workers else -1
+                if layer.actor and worker < 0 and not wanted:
+                    worker = self._worker_for_actor(task)
                 assignment = Assignment(
                     task,
                     message.attempts[at],
@@ -105,8 +118,8 @@ class NodeCore(NodeAttempts):
                     base + message.orders[at],
                     wanted,
                     constant,
-                    bool(message.flags[at] & 1),
-                    workers[at] if workers else -1,
+                    bool(message.flags[at] & 1) and not layer.actor,
+                    worker,
                 )
                 edge = stop
                 at += 1
@@ -194,6 +207,8 @@ class NodeCore(NodeAttempts):
 
     def _free(self, message: Free) -> None:
         results, uses = self.results, self.uses
+        if self.copying:
+            self.copying.difference_update(message.tasks)
         for task in message.tasks:
             if task in uses:
                 # Tasks here took it for theirs before the scheduler let it go.
@@ -203,7 +218,9 @@ class NodeCore(NodeAttempts):
                 continue
             result = results.pop(task, None)
             self.passing.discard(task)
-            if result is not None and (result.place is not None or result.worker >= 0):
+            if result is not None and (
+                result.place is not None or result.worker >= 0 or task in self.actors
+            ):
                 self._let_go(task, result)
         for number in message.layers:
             self._forget_layer(number)
@@ -249,6 +266,8 @@ class NodeCore(NodeAttempts):
         """Time passed: look for batches that are stuck beside idle slots."""
         self.now = now
         batches.ask_back(self)
+        if self.placed:
+            self._place_anew()
 
     def flush(self, now: float) -> Effects:
         """Fill free slots, and return all that is to be done."""
@@ -258,6 +277,8 @@ class NodeCore(NodeAttempts):
         if self.reports:
             # First what was done: the rest may say that some of it is lost again.
             self.effects.to_scheduler.insert(0, self.reports.take())
+        # Before the results of the tasks that printed it.
+        self.effects.to_scheduler[:0] = self.effects.output
         effects = self.effects
         self.effects = Effects()
         return effects

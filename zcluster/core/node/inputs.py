@@ -22,6 +22,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from zcluster.core.node import copying
 from zcluster.core.node.records import (
     Assignment,
     Effects,
@@ -94,6 +95,8 @@ class NodeInputs:
         self.part_numbers: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self.places: dict[int, tuple[int, list[int]]] = {}
         self.nodes: dict[int, NodeInfo] = {}
+        #: Results on their way here that the scheduler wants kept.
+        self.copying: set[int] = set()
         self.told: list[tuple[Message, Frames]] = []
         #: Sent tasks that the scheduler, not the nanny, wants back.
         self.recalling: set[int] = set()
@@ -102,6 +105,8 @@ class NodeInputs:
         self.grants: dict[tuple[int, int], list[Range]] = {}
         #: Tasks of which some took a worker down, that ran several: each runs alone next time.
         self.suspects: dict[int, None] = {}
+        #: Workers kept free for tasks that take several slots, by task.
+        self.reserved: dict[int, int] = {}
         #: Results whose places are kept, for layers that take all of a layer.
         self.pinned: dict[int, int] = {}
         self.reports = Reports()
@@ -119,7 +124,7 @@ class NodeInputs:
         self.awaited[source] = [assignment]
         task, kind, selection = self.parts.get(source, (source, 0, []))
         maker = self.tasks.get(task) if source < 0 else None
-        if maker is None and task not in self.results:
+        if maker is None and task not in self.results and source not in self.copying:
             self._fetch(source, task, kind, selection)
 
     def _fetch(self, source: int, task: int, kind: int, selection: list[int]) -> None:
@@ -212,6 +217,12 @@ class NodeInputs:
     def on_fetched(self, number: int, result: Result, now: float) -> None:
         """The driver brought an input."""
         self.now = now
+        if number in self.copying:
+            if number in self.results:  # it came with a task meanwhile
+                self._let_go(number, result)
+                result = self.results[number]
+            copying.keep(self, number, result)
+            return
         if number not in self.awaited:
             self._let_go(number, result)
             return
@@ -237,6 +248,10 @@ class NodeInputs:
         """
         self.now = now
         waiting = list(self.awaited.get(number, ()))
+        if number in self.copying:
+            copying.miss(self, number)
+            if not waiting:
+                return
         task = self.parts[number][0] if number in self.parts else number
         if task < 0 or number in self.results:
             return  # nobody waits for it any more

@@ -34,6 +34,7 @@ def check(core: NodeCore) -> None:
     _check_awaited(core)
     _check_results(core)
     _check_parts(core)
+    _check_calls(core)
 
 
 def check_empty(core: NodeCore) -> None:
@@ -57,6 +58,9 @@ def check_empty(core: NodeCore) -> None:
         "pinned": core.pinned,
         "recalling": core.recalling,
         "grants": core.grants,
+        "actors": core.actors,
+        "actors in the making": core.making,
+        "actors placed": {task for task in core.placed if task in core.tasks},
     }
     for name, table in tables.items():
         if table:
@@ -161,6 +165,17 @@ def _check_results(core: NodeCore) -> None:
         for number in worker.held:
             if number not in core.results:
                 raise _fail(core, number, f"held by worker {worker.number}, but not here")
+
+
+def _check_calls(core: NodeCore) -> None:
+    for task, number in core.actors.items():
+        if task not in core.results or not core.workers[number].is_ready:
+            raise _fail(core, task, f"its actor is in worker {number}, of which nothing is known")
+    for request, (worker, _) in core.calls.items():
+        if not worker.is_ready:
+            raise InvariantError(
+                f"node {core.name}: call {request} waits for worker {worker.name}, which ended"
+            )
 
 
 def _check_parts(core: NodeCore) -> None:

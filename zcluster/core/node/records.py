@@ -144,6 +144,8 @@ class Batch:
     sent_at: float
     expected: float
     tasks: dict[int, Assignment]
+    #: Slots it takes.
+    threads: int = 1
 
 
 @dataclass(slots=True)
@@ -164,6 +166,16 @@ class WorkerRecord:
     recall_asked: float = 0.0
     #: Dropped tasks it may still run; none of them is sent to it again before it says.
     ghosts: set[int] = field(default_factory=set)
+    #: Tasks that run there and hold no slot, because they wait for others.
+    blocked: set[int] = field(default_factory=set)
+    #: What it has of abstract resources.
+    resources: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        """Slots for which nothing was sent; below zero where batches are queued."""
+        busy = sum(batch.threads for batch in self.batches) + len(self.ghosts)
+        return self.slots + len(self.blocked) - busy
 
     @property
     def outstanding(self) -> int:
@@ -201,6 +213,10 @@ class Effects:
     to_workers: list[tuple[int, Message, list[Buffer]]] = field(default_factory=list)
     to_start: list[int] = field(default_factory=list)
     to_fetch: list[FetchOrder] = field(default_factory=list)
+    #: Workers to end and start anew.
+    to_restart: list[int] = field(default_factory=list)
+    #: What tasks have printed: goes to the scheduler before all else.
+    output: list[tuple[Message, Frames]] = field(default_factory=list)
 
 
 class Memory(Protocol):

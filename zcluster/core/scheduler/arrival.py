@@ -23,6 +23,7 @@ from zcluster.core.scheduler.records import (
     ClientRecord,
     FunctionRecord,
     LayerRecord,
+    Profile,
     Submission,
 )
 from zcluster.core.scheduler.releasing import drop_ref, forget_layer, shorten_layer
@@ -127,6 +128,8 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
         )
     if any(not 0 <= number < len(submission.layers) for number in layer.whole):
         raise ProtocolError(f"layer {layer.name!r} takes all of a layer that is not before it")
+    owner = s.client_of(submission.first)
+    is_inner = owner is not None and owner.is_inner
     record = LayerRecord(
         number=s.next_layer,
         name=layer.name,
@@ -134,7 +137,7 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
         count=layer.count,
         call=layer.call,
         function=layer.function,
-        base=base_rank(layer.priority, submission.base),
+        base=base_rank(layer.priority, submission.base, is_inner),
         retries=layer.retries,
         shape=layer.shape,
         keys=layer.keys,
@@ -142,9 +145,10 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
         slots=layer.slots,
         whole=[submission.layers[number] for number in layer.whole],
         whole_slots=layer.whole_slots,
-        workers=tuple(layer.workers) if not layer.allow_other_workers else (),
+        profile=_profile(layer),
         preferred=tuple(layer.workers),
         priority=layer.priority,
+        needs=layer.needs,
     )
     s.next_layer += 1
     s.layers[record.number] = record
@@ -154,6 +158,18 @@ def _begin_layer(s: SchedulerState, submission: Submission, layer: Layer) -> Non
         s.use_function(record.function)
     if record.whole:
         record.unfinished = record.count
+
+
+def _profile(layer: Layer) -> Profile | None:
+    """Return what a worker must be for a layer; None if any will do."""
+    workers = () if layer.allow_other_workers else tuple(layer.workers)
+    needs = layer.needs
+    if needs is None:
+        return Profile(workers) if workers else None
+    if needs.threads < 1 or any(not amount > 0 for amount in needs.resources.values()):
+        raise ProtocolError(f"layer {layer.name!r} needs {needs}, expected amounts above zero")
+    profile = Profile(workers, tuple(sorted(needs.resources.items())), needs.threads)
+    return None if profile == Profile() else profile
 
 
 def _watch(s: SchedulerState, source: LayerRecord, watcher: LayerRecord) -> None:
@@ -330,7 +346,7 @@ class _PartReader:
         self, layer: LayerRecord, page: Page, row: int, task: int, count: int, consecutive: bool
     ) -> None:
         """Queue tasks without inputs, as one entry where their ranks allow it."""
-        if consecutive and not layer.workers:
+        if consecutive and layer.profile is None:
             page.state[row : row + count] = bytes((_READY,)) * count
             entry = (layer.base + page.order[row], task, count)
             self._s.queues.push(self._client.index, entry)
@@ -354,7 +370,7 @@ class _PartReader:
         for source_task in sources:
             source = s.pages.get(source_task >> PAGE_BITS)
             k = source_task - source.start if source is not None else -1
-            if source is None or k < 0 or not source.state[k]:
+            if source is None or not 0 <= k < len(source.state) or not source.state[k]:
                 self._trouble.append((task, source_task))
                 known = False
                 continue
@@ -454,7 +470,7 @@ def _replace_aliases(
             slots=[],
             whole=[],
             whole_slots=[],
-            workers=(),
+            profile=None,
             preferred=(),
             priority=old.priority,
             arrived=1,

@@ -13,17 +13,22 @@ from zcluster.core.scheduler.pages import (
     PASSING,
     Page,
 )
+from zcluster.core.scheduler.records import NodeRecord, Profile
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 
 __all__ = [
+    "bind",
     "enqueue",
+    "enqueue_due",
     "give_back",
     "leave_node",
     "note_assigned",
+    "note_blocked",
     "place_heir",
     "queue_ahead",
     "tidy_heirs",
+    "unbind",
     "unplace_heirs",
 ]
 
@@ -38,10 +43,32 @@ def enqueue(s: SchedulerState, task: int, page: Page, row: int) -> None:
     page.state[row] = _READY
     layer = page.layer[row]
     entry = (layer.base + page.order[row], task, 1)
-    if layer.workers:
-        s.queues.push_restricted(layer.workers, entry)
+    if layer.profile is not None:
+        s.queues.push_restricted(layer.profile, entry)
     else:
         s.queues.push(task >> 40, entry)
+
+
+def enqueue_due(s: SchedulerState) -> None:
+    """Queue the tasks whose time to be tried again has come."""
+    for task in s.queues.take_due(s.now):
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _READY:
+            enqueue(s, task, *found)
+
+
+def note_blocked(s: SchedulerState, node: NodeRecord, tasks: list[int], away: bool) -> None:
+    """Take note that running tasks hold no slot for now, or hold one again."""
+    for task in tasks:
+        found = s.find(task)
+        if found is None or found[0].state[found[1]] != _ASSIGNED:
+            continue
+        if found[0].node[found[1]] != node.index:
+            continue
+        if away:
+            node.blocked.add(task)
+        else:
+            node.blocked.discard(task)
 
 
 def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
@@ -83,7 +110,7 @@ def place_heir(s: SchedulerState, heir: int, node: int) -> None:
 def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
     """Queue a task at the node where all its unfinished inputs are assigned, if one."""
     layer = page.layer[row]
-    if layer.workers or layer.whole or node not in s.nodes:
+    if layer.profile is not None or layer.whole or node not in s.nodes:
         return
     pages = s.pages
     for task_in in page.indices[page.indptr[row] : page.indptr[row + 1]]:
@@ -97,6 +124,31 @@ def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -
     page.state[row] = _AHEAD
     page.node[row] = node
     heapq.heappush(s.nodes[node].ahead, (layer.base + page.order[row], task))
+
+
+def bind(s: SchedulerState, node: NodeRecord, worker: int, task: int, profile: Profile) -> None:
+    """Give a worker's resources to a task."""
+    s.bound[task] = (node.index, worker, profile.resources)
+    spent = node.spent.setdefault(worker, {})
+    for name, amount in profile.resources:
+        spent[name] = spent.get(name, 0.0) + amount
+
+
+def unbind(s: SchedulerState, task: int) -> None:
+    """Take back the resources a task was given, if any."""
+    if not s.bound or task not in s.bound:
+        return
+    index, worker, resources = s.bound.pop(task)
+    node = s.nodes.get(index)
+    if node is None:
+        return
+    spent = node.spent[worker]
+    for name, amount in resources:
+        spent[name] -= amount
+        if spent[name] <= 1e-9:
+            del spent[name]
+    if not spent:
+        del node.spent[worker]
 
 
 def tidy_heirs(s: SchedulerState) -> None:
@@ -123,7 +175,10 @@ def leave_node(s: SchedulerState, task: int, page: Page, row: int, tell: bool) -
     page.flags[row] &= ~PASSING & 0xFF
     if node is None:
         return
-    node.count_assigned(page.layer[row].function, -1)
+    layer = page.layer[row]
+    node.count_assigned(layer.function, -layer.threads)
+    unbind(s, task)
+    node.blocked.discard(task)
     if tell:
         s.drop(task, index)
     for task_in in page.inputs(row):
@@ -133,8 +188,11 @@ def leave_node(s: SchedulerState, task: int, page: Page, row: int, tell: bool) -
             found[0].flags[found[1]] &= ~PASSING & 0xFF
 
 
-def give_back(s: SchedulerState, task: int, tell: bool) -> None:
-    """Return an assigned task, and all sent ahead after it, to the queues."""
+def give_back(s: SchedulerState, task: int, tell: bool, delay: float = 0.0) -> None:
+    """Return an assigned task, and all sent ahead after it, to the queues.
+
+    With a ``delay`` it is not to run before so many seconds have passed.
+    """
     stack = [(task, tell)]
     while stack:
         current, inform = stack.pop()
@@ -146,7 +204,12 @@ def give_back(s: SchedulerState, task: int, tell: bool) -> None:
         page.state[row] = _WAITING
         stack.extend((heir, True) for heir in unplace_heirs(s, page, row))
         if page.missing[row] == 0:
-            enqueue(s, current, page, row)
+            if current == task and delay > 0:
+                page.state[row] = _READY
+                entry = (page.layer[row].base + page.order[row], task, 1)
+                s.queues.push_delayed(s.now + delay, entry)
+            else:
+                enqueue(s, current, page, row)
 
 
 def unplace_heirs(s: SchedulerState, page: Page, row: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from zcluster.core.scheduler.assigning import note_assigned
 from zcluster.core.scheduler.pages import PAGE_BITS, PASSING, WANTED, Page
 from zcluster.core.scheduler.records import Effect, LayerRecord, NodeRecord
 from zcluster.core.scheduler.state import SchedulerState
@@ -11,9 +12,38 @@ from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Assign, NodeLayer, Span
 from zcluster.types import Buffer
 
-__all__ = ["AssignBatch"]
+__all__ = ["AssignBatch", "assign"]
 
 _ASSIGNED, _FINISHED = State.ASSIGNED, State.FINISHED
+
+
+def assign(
+    s: SchedulerState,
+    node: NodeRecord,
+    batch: AssignBatch,
+    task: int,
+    page: Page,
+    row: int,
+    worker: int,
+) -> None:
+    """Assign a task to a node, or to one of its workers: it goes with the batch."""
+    layer = page.layer[row]
+    function = layer.function
+    assigned = node.assigned
+    learned = s.durations.get(function)
+    settings = s.settings
+    cost = settings.window
+    if learned is not None and learned < cost:
+        cost = learned if learned > settings.least_cost else settings.least_cost
+    if layer.profile is None:
+        assigned[function] = assigned.get(function, 0) + 1
+        node.room -= cost
+    else:
+        threads = layer.profile.threads
+        assigned[function] = assigned.get(function, 0) + threads
+        node.room -= cost * threads
+    note_assigned(s, task, page, row, node.index)
+    batch.add(task, page, row, worker)
 
 
 class AssignBatch:
@@ -124,6 +154,8 @@ class AssignBatch:
                 [(source.first, source.count) for source in layer.whole],
                 layer.whole_slots,
                 layer.name,
+                layer.threads,
+                layer.needs is not None and layer.needs.actor,
             )
         )
         for source in layer.whole:

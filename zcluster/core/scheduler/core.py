@@ -12,29 +12,37 @@ events leaves as a few large messages. The drivers are the server behind the
 ROUTER, the runner in the calling thread, and the tests.
 
 Where things are: the columns in `pages`; states and arrows in `states`; arriving
-graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`;
-what is asked back in `recall`; tasks given and taken back in `assigning`; what
-nodes report in `results`; tasks that end without a result in `failing`; letting go
-in `releasing`; making again in `recomputing`; members that come and go in
-`membership`; what people ask in `questions`; what must hold in `invariants`.
+graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`; what
+only some workers may run in `restricted`; what is asked back in `recall`; tasks given
+and taken back in `assigning`; what nodes report in `results`; tasks that end without a
+result in `failing`; what clients want of others, or once more, in `wanting`; letting go
+in `releasing`; making again in `recomputing`; members that come and go in `membership`;
+what people ask in `questions`, and what they ask of workers in `calls`; what must hold in
+`invariants`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 import msgspec
 
 from zcluster.core.scheduler import (
     arrival,
     assigning,
+    coordination,
+    copying,
     failing,
     membership,
     questions,
     recomputing,
     releasing,
+    restricted,
     results,
+    wanting,
 )
+from zcluster.core.scheduler.calls import ASIDE, Calls
 from zcluster.core.scheduler.dispatch import dispatch
 from zcluster.core.scheduler.pages import DATA, DELIVERED
 from zcluster.core.scheduler.records import (
@@ -49,24 +57,36 @@ from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import (
     Answer,
     Ask,
+    Blocked,
+    Call,
+    Called,
     Cancel,
+    Coordinate,
+    Copied,
     Drop,
     Environment,
     Failed,
+    Files,
     Finished,
     Free,
     Heartbeat,
     Hello,
     Lost,
     Message,
+    Output,
     Recalled,
+    Received,
     Refused,
     Release,
     Resolved,
+    Restart,
+    Restarted,
+    Retry,
     Scattered,
     Sources,
     Submit,
     Unreachable,
+    Want,
     Welcome,
     Workers,
 )
@@ -105,9 +125,12 @@ class SchedulerCore:
     ) -> None:
         self.state = SchedulerState(settings or SchedulerSettings(), address)
         self._package = package
+        self.calls = Calls(self.state)
         self._members: dict[int, ClientRecord | NodeRecord] = {}
         #: Source files and import paths of clients, for nodes that join later.
         self._told_nodes: dict[int, list[tuple[Message, Frames]]] = {}
+        #: What tasks have printed, for the next flush.
+        self._output: list[Effect] = []
 
     # ----------------------------------------------------------------------- members
 
@@ -127,6 +150,9 @@ class SchedulerCore:
                 for told in self._told_nodes.values():
                     for message, frames in told:
                         s.say(peer, message, frames)
+                self.calls.joined(s.nodes[answer.index])
+            # One of the same name may have been fenced, and what it had is lost.
+            failing.settle_unneeded(s)
         return answer
 
     def on_away(self, peer: int, now: float) -> None:
@@ -159,6 +185,9 @@ class SchedulerCore:
         """Time passed; return when to be told again, if anything is due then."""
         self.state.now = now
         soonest = membership.overdue(self.state)
+        coordination.expire(self.state)
+        assigning.enqueue_due(self.state)
+        restricted.tell_stuck(self.state)
         failing.settle_unneeded(self.state)
         return soonest
 
@@ -202,12 +231,36 @@ class SchedulerCore:
             membership.set_workers(s, node, message.workers)
         elif isinstance(message, Lost):
             self._lost_at(message.tasks, node.index)
+        elif isinstance(message, Copied):
+            copying.on_copied(s, node, message)
+        elif isinstance(message, Output):
+            self._pass_output_on(message, frames)
+        elif isinstance(message, Called | Received | Restarted):
+            self.calls.answered(node.index, message, frames)
+        elif isinstance(message, Blocked):
+            assigning.note_blocked(s, node, message.tasks, message.away)
         elif isinstance(message, Unreachable):
             # -1: it knew no other node, and does not have it itself.
             self._lost_at(message.tasks, message.node if message.node >= 0 else node.index)
             self._tell_places_again(node, message.tasks)
         else:
             raise ProtocolError(f"a node may not say {type(message).__name__}")
+
+    def _pass_output_on(self, message: Output, frames: Frames) -> None:
+        """Hand what tasks have printed to the clients that numbered them."""
+        count = len(message.tasks)
+        if not len(message.streams) == len(message.lengths) == count:
+            raise ProtocolError(f"what {count} tasks printed comes in columns of other lengths")
+        if sum(message.lengths) != _length(frames):
+            raise ProtocolError("an output message promises other bytes than it brings")
+        owners = {task >> 40 for task in message.tasks}
+        for owner in owners:
+            client = self.state.clients.get(owner)
+            if client is not None:
+                said = (
+                    (message, frames) if len(owners) == 1 else _output_for(owner, message, frames)
+                )
+                self._output.append((client.peer, *said))
 
     def _recalled(self, node: NodeRecord, task: int, attempt: int) -> None:
         found = self.state.find(task)
@@ -271,6 +324,18 @@ class SchedulerCore:
                 releasing.drop_want(s, client, task)
         elif isinstance(message, Cancel):
             failing.cancel(s, message.tasks, message.reason)
+        elif isinstance(message, Coordinate):
+            coordination.coordinate(s, client, message, frames)
+        elif isinstance(message, Call):
+            self.calls.call(client, message, frames)
+        elif isinstance(message, Files):
+            self.calls.upload(client, message, frames)
+        elif isinstance(message, Restart):
+            self.calls.restart(client, message)
+        elif isinstance(message, Want):
+            wanting.want(s, client, message.tasks)
+        elif isinstance(message, Retry):
+            wanting.retry(s, client, message.tasks)
         elif isinstance(message, Scattered):
             self._scattered(client, message)
         elif isinstance(message, Unreachable):
@@ -310,8 +375,8 @@ class SchedulerCore:
                 other = s.find(heir)
                 if other is not None:
                     other[0].unplaced[other[1]] -= 1
-            for wanting in s.wanters(task, page, row):
-                wanting.resolved.append((task, None))
+            for holder in s.wanters(task, page, row):
+                holder.resolved.append((task, None))
             results.finish_row(s, task, page, row)
 
     def _not_found(self, client: ClientRecord, message: Unreachable) -> None:
@@ -337,6 +402,11 @@ class SchedulerCore:
             )
         self.state.say(client.peer, reply)
 
+    def on_aside(self, called: Called, frames: Frames, now: float) -> None:
+        """The process beside the scheduler made one of the calls of `Calls.take_aside`."""
+        self.state.now = now
+        self.calls.answered(ASIDE, called, frames)
+
     # ------------------------------------------------------------------------- effects
 
     def flush(self, now: float) -> Iterator[Effect]:
@@ -347,6 +417,12 @@ class SchedulerCore:
         """
         s = self.state
         s.now = now
+        if self.calls:
+            self.calls.tidy()
+        if self._output:
+            # Before the results of the tasks that printed it.
+            output, self._output = self._output, []
+            yield from output
         for client in s.clients.values():
             if client.resolved:
                 yield from self._resolved(client)
@@ -371,7 +447,9 @@ class SchedulerCore:
         """Return the peers whose sessions must end, and why."""
         fenced, self.state.fenced = self.state.fenced, []
         for peer, _ in fenced:
-            self._members.pop(peer, None)
+            member = self._members.pop(peer, None)
+            if isinstance(member, ClientRecord):
+                self._told_nodes.pop(member.index, None)
         return fenced
 
     def _housekeeping(self) -> Iterator[Effect]:
@@ -441,6 +519,19 @@ class SchedulerCore:
             recomputing.revive(s, lost)
         if tasks:
             yield client.peer, Resolved(tasks, lengths, sizes, holders), [b"".join(blobs)]
+
+
+def _output_for(client: int, message: Output, frames: Frames) -> tuple[Output, Frames]:
+    """Return the part of what was printed that is one client's."""
+    at = list(accumulate(message.lengths, initial=0))
+    chosen = [place for place, task in enumerate(message.tasks) if task >> 40 == client]
+    part = msgspec.structs.replace(
+        message,
+        tasks=[message.tasks[place] for place in chosen],
+        streams=[message.streams[place] for place in chosen],
+        lengths=[message.lengths[place] for place in chosen],
+    )
+    return part, [b"".join(bytes(frames[0][at[p] : at[p + 1]]) for p in chosen)]
 
 
 def _length(frames: Frames) -> int:

@@ -3,7 +3,8 @@
 A node is sent work by time, not by count: a window of a few tens of milliseconds
 for each slot, in durations learned by callable. A callable never seen counts as
 a whole window, so that each slot gets one such task and idle slots never wait
-beside a queue. Tasks sent ahead of their inputs count in the same budget.
+beside a queue. A task that waits for others makes room for one more. Tasks sent ahead
+of their inputs count in the same budget.
 
 Each round takes the node with the most room and the task whose turn it is. Tasks
 without inputs go in runs; others where placement says.
@@ -15,12 +16,12 @@ import heapq
 from collections.abc import Iterator
 
 from zcluster.core.scheduler import placement
-from zcluster.core.scheduler.assigning import note_assigned
-from zcluster.core.scheduler.assignments import AssignBatch
-from zcluster.core.scheduler.pages import PAGE_BITS, Page
+from zcluster.core.scheduler.assignments import AssignBatch, assign
+from zcluster.core.scheduler.pages import PAGE_BITS
 from zcluster.core.scheduler.queues import Entry
 from zcluster.core.scheduler.recall import recall
 from zcluster.core.scheduler.records import Effect, NodeRecord
+from zcluster.core.scheduler.restricted import dispatch_restricted
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 
@@ -42,7 +43,7 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
     for node in nodes:
         node.room = _room(s, node)
     if s.queues.restricted:
-        yield from _dispatch_restricted(s, batches)
+        yield from dispatch_restricted(s, batches)
     # (-room, index): the node with most room first.
     order = [(-node.room, node.index) for node in nodes if node.room > 0]
     heapq.heapify(order)
@@ -74,7 +75,7 @@ def _room(s: SchedulerState, node: NodeRecord) -> float:
     window = s.settings.window
     load = sum(count * min(window, s.cost(function)) for function, count in node.assigned.items())
     # A little less, or what rounding leaves of a full window would be room for one more.
-    return node.slots * window - load - 1e-9
+    return (node.slots + len(node.blocked)) * window - load - 1e-9
 
 
 def _give_next(
@@ -103,7 +104,7 @@ def _give_next(
         row = current - run_page.start if run_page is not None else -1
         # Below zero: forgotten, and its page is another that begins later.
         if run_page is not None and row >= 0 and run_page.state[row] == _READY:
-            _assign(s, node, batch, current, run_page, row, -1)
+            assign(s, node, batch, current, run_page, row, -1)
     s.queues.next_turn()
     return True
 
@@ -122,12 +123,12 @@ def _give_ready(
         if found is not None and found[0].state[found[1]] == _READY:
             page, row = found
             if is_only_node and not page.layer[row].preferred:
-                _assign(s, node, batch, task, page, row, -1)
+                assign(s, node, batch, task, page, row, -1)
             else:
                 target, worker = placement.choose(s, node, page, row)
                 if target is not node and target.index not in batches:
                     batches[target.index] = AssignBatch(s, target)
-                _assign(s, target, batches[target.index], task, page, row, worker)
+                assign(s, target, batches[target.index], task, page, row, worker)
         top = queues.head()
         if top is None or top[2] > 1 or node.room <= 0 or (ahead and ahead[0][0] < top[0]):
             return
@@ -151,68 +152,13 @@ def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: En
         if before is not None and rank > before:
             break
         heapq.heappop(ahead)
-        _assign(s, node, batch, task, page, row, -1)
+        assign(s, node, batch, task, page, row, -1)
         given = True
         left -= 1
     return given
-
-
-def _is_in_state(s: SchedulerState, task: int, state: State) -> bool:
-    found = s.find(task)
-    return found is not None and found[0].state[found[1]] == state
 
 
 def _cost_of(s: SchedulerState, task: int) -> float:
     found = s.find(task)
     window = s.settings.window
     return window if found is None else min(window, s.cost(found[0].layer[found[1]].function))
-
-
-def _assign(
-    s: SchedulerState,
-    node: NodeRecord,
-    batch: AssignBatch,
-    task: int,
-    page: Page,
-    row: int,
-    worker: int,
-) -> None:
-    function = page.layer[row].function
-    assigned = node.assigned
-    assigned[function] = assigned.get(function, 0) + 1
-    learned = s.durations.get(function)
-    settings = s.settings
-    if learned is None or learned > settings.window:
-        node.room -= settings.window
-    else:
-        node.room -= learned if learned > settings.least_cost else settings.least_cost
-    note_assigned(s, task, page, row, node.index)
-    batch.add(task, page, row, worker)
-
-
-def _dispatch_restricted(s: SchedulerState, batches: dict[int, AssignBatch]) -> Iterator[Effect]:
-    """Assign tasks that only some workers may run."""
-    for names, heap in list(s.queues.restricted.items()):
-        places = placement.resolve(s, names)
-        while heap:
-            task = heap[0][1]
-            if not _is_in_state(s, task, _READY):
-                heapq.heappop(heap)
-                continue
-            open_places = [place for place in places if place[0].room > 0]
-            if not open_places:
-                break
-            heapq.heappop(heap)
-            node, worker = max(open_places, key=lambda place: place[0].room)
-            # Take turns between the workers that may run it.
-            places.remove((node, worker))
-            places.append((node, worker))
-            batch = batches.get(node.index)
-            if batch is None:
-                batch = batches[node.index] = AssignBatch(s, node)
-            page = s.pages[task >> PAGE_BITS]
-            _assign(s, node, batch, task, page, task - page.start, worker)
-            if len(batch) >= s.settings.batch:
-                yield batch.take()
-        if not heap:
-            del s.queues.restricted[names]

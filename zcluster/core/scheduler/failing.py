@@ -16,7 +16,7 @@ from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed
 
-__all__ = ["cancel", "fail", "inherit_trouble", "on_failed", "settle_unneeded"]
+__all__ = ["cancel", "fail", "inherit_trouble", "on_failed", "settle_unneeded", "tell_failed"]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
@@ -40,7 +40,7 @@ def on_failed(s: SchedulerState, node: NodeRecord, message: Failed, frame: bytes
             continue
         s.journal.note(s.now, f"failed ({error.kind})", node.info.name, (task,))
         if _may_try_again(s, task, page.layer[row], error):
-            give_back(s, task, tell=False)
+            give_back(s, task, tell=False, delay=_delay(s, task, page.layer[row]))
             continue
         exception = b""
         if error.exception is not None:
@@ -52,8 +52,19 @@ def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: Erro
     if error.kind == "killed":
         s.kills[task] = s.kills.get(task, 0) + 1
         return s.kills[task] < s.settings.kills
+    needs = layer.needs
+    if needs is not None and needs.retry_on and not set(needs.retry_on) & {*error.bases}:
+        return False
     s.tries[task] = s.tries.get(task, 0) + 1
     return s.tries[task] <= layer.retries
+
+
+def _delay(s: SchedulerState, task: int, layer: LayerRecord) -> float:
+    """Return how long to wait before a task that raised is tried again."""
+    if layer.needs is None or task not in s.tries:
+        return 0.0
+    # In the end a day: the exponent must not overflow.
+    return min(layer.needs.retry_delay * 2.0 ** min(s.tries[task] - 1, 60), 86400.0)
 
 
 def fail(s: SchedulerState, task: int, failure: Failure) -> None:
@@ -72,14 +83,14 @@ def fail(s: SchedulerState, task: int, failure: Failure) -> None:
         wanters = [client.peer for client in s.wanters(current, page, row)]
         if current_failure is failure:
             for peer in wanters:
-                _tell_failed(s, peer, [current], failure)
+                tell_failed(s, peer, [current], failure)
         else:
             for peer in wanters:
                 told.setdefault(peer, []).append(current)
         stack.extend(_settle(s, current, page, row, _FAILED, tell=current_failure is inherited))
         current_failure = inherited
     for peer, tasks in told.items():
-        _tell_failed(s, peer, tasks, inherited)
+        tell_failed(s, peer, tasks, inherited)
     tidy_heirs(s)
 
 
@@ -89,7 +100,8 @@ def _as_input(error: ErrorInfo, origin: int) -> ErrorInfo:
     return replace(error, kind="input", origin=origin)
 
 
-def _tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure) -> None:
+def tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure) -> None:
+    """Tell a peer that tasks failed."""
     error = failure.error
     if error.exception is not None:
         error = replace(error, exception=(0, 0, len(failure.exception)))

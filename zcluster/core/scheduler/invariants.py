@@ -64,12 +64,19 @@ def check_empty(s: SchedulerState) -> None:
         "elsewhere": s.elsewhere,
         "dying": s.dying,
         "restricted queues": s.queues.restricted,
+        "delayed tasks": s.queues.delayed,
+        "resources given away": s.bound,
         "queues": s.queues.lengths(),
+        "deliveries": s.things.deliveries,
+        "waiters": s.things.waiters,
+        "pools": s.things.pools,
     }
     for node in s.nodes.values():
         tables[f"tasks of {node.info.name}"] = node.assigned
         tables[f"queue of {node.info.name}"] = node.ahead
         tables[f"layers of {node.info.name}"] = node.layers
+        tables[f"resources spent at {node.info.name}"] = node.spent
+        tables[f"waiting tasks of {node.info.name}"] = node.blocked
     for name, table in tables.items():
         if table:
             raise InvariantError(f"nothing is wanted any more, but {name} still holds {table!r}")
@@ -107,6 +114,7 @@ class _Walk:
         self._check_layers()
         self._check_functions()
         self._check_tables()
+        self._check_things()
 
     def _fail(self, task: int, text: str) -> NoReturn:
         s = self._s
@@ -153,7 +161,8 @@ class _Walk:
                     self._heirs[source, task] += 1
         self._refs[task] += bool(page.flags[row] & WANTED) + len(s.wants.get(task, ()))
         if state == _ASSIGNED:
-            self._assigned[page.node[row], page.layer[row].function] += 1
+            layer = page.layer[row]
+            self._assigned[page.node[row], layer.function] += layer.threads
         self._layers[page.layer[row].number] += 1
 
     # ---------------------------------------------------------------------- rows
@@ -330,7 +339,33 @@ class _Walk:
             found = s.find(task)
             if found is None or found[0].state[found[1]] != _FINISHED:
                 self._fail(task, "its bytes are kept")
+        for task in [*s.bound, *(t for node in s.nodes.values() for t in node.blocked)]:
+            found = s.find(task)
+            if found is None or found[0].state[found[1]] != _ASSIGNED:
+                self._fail(task, "it has resources, or holds no slot, and is not assigned")
         for task in [*s.kills, *s.tries, *s.elsewhere]:
             found = s.find(task)
             if found is None or found[0].state[found[1]] not in UNFINISHED:
                 self._fail(task, "its attempts are still counted")
+
+    def _check_things(self) -> None:
+        s = self._s
+        things = s.things
+        tickets = [*things.waiters, *things.deliveries]
+        for (kind, name), pool in things.pools.items():
+            tickets += pool.leases
+            if len(pool.leases) > pool.limit or not (pool.leases or pool.line):
+                raise InvariantError(
+                    f"{kind} {name!r} of {pool.limit} has the leases {list(pool.leases)}, and "
+                    f"{list(pool.line)} wait"
+                )
+        gone = [ticket for ticket in tickets if ticket.client not in s.clients]
+        if gone:
+            raise InvariantError(f"the clients of {gone} are gone, but they wait or hold")
+        for waiter in things.waiters.values():
+            if any(line.get(waiter.ticket) is not waiter for line in waiter.lines):
+                raise InvariantError(f"{waiter.ticket} waits, but a line does not have it")
+        held = {(task, value.holder) for value in things.values() for task in value.tasks}
+        wants = {(task, holder) for task in s.wants for holder in s.wants[task] if holder < 0}
+        if held != wants:
+            raise InvariantError(f"values refer to {held - wants}, and {wants - held} are held")

@@ -9,6 +9,8 @@ What happens when a worker dies is in `failing.on_failed` (its tasks come back a
    noticed), says goodbye, or a new incarnation with its name
    joins: **dead**. It is fenced (its session is over, what it says later is not
    heard), and results it alone held are recomputed if they are needed.
+
+A client in a worker's process ends with it, at once; others may be away for a while.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from msgspec.structs import replace
 
 from zcluster.core.scheduler.arrival import complete
 from zcluster.core.scheduler.assigning import give_back
+from zcluster.core.scheduler.coordination import drop_client
 from zcluster.core.scheduler.failing import fail
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED
 from zcluster.core.scheduler.recomputing import lose, orphaned
@@ -43,7 +46,12 @@ def add_client(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welc
     """Admit a client."""
     index = s.next_client
     s.next_client += 1
-    s.clients[index] = ClientRecord(index, peer, hello.name, first_task(index))
+    is_inner = any(
+        node.info.host == hello.host and any(w.pid == hello.pid for w in node.info.workers)
+        for node in s.nodes.values()
+    )
+    process = (hello.host, hello.pid)
+    s.clients[index] = ClientRecord(index, peer, hello.name, first_task(index), is_inner, process)
     s.journal.note(s.now, "client joined", hello.name, ())
     nodes = [node.info for node in s.nodes.values()]
     return Welcome(index, b"", False, 0, s.address, package, {}, nodes)
@@ -78,9 +86,23 @@ def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcom
 
 def set_workers(s: SchedulerState, node: NodeRecord, workers: list[WorkerInfo]) -> None:
     """Take note of a node's workers as they are now."""
+    gone = _processes(node) - {(node.info.host, worker.pid) for worker in workers}
     node.info = replace(node.info, workers=workers)
     node.slots = _slots(workers)
     _tell_clients(s, Nodes([node.info], []))
+    _remove_inner(s, gone)
+
+
+def _processes(node: NodeRecord) -> set[tuple[str, int]]:
+    """Return the processes of a node's workers; those that are threads have none."""
+    pids = {worker.pid for worker in node.info.workers} - {node.info.pid}
+    return {(node.info.host, pid) for pid in pids}
+
+
+def _remove_inner(s: SchedulerState, processes: set[tuple[str, int]]) -> None:
+    """Remove the clients of workers that are gone: they will not be back."""
+    for client in [client for client in s.clients.values() if client.process in processes]:
+        remove_client(s, client, "its worker is gone")
 
 
 def _slots(workers: list[WorkerInfo]) -> int:
@@ -166,6 +188,7 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
     _tell_clients(s, message)
     for other in s.nodes.values():
         s.say(other.peer, message)
+    _remove_inner(s, _processes(node))
 
 
 def _requeue(s: SchedulerState, node: NodeRecord) -> None:
@@ -193,12 +216,15 @@ def _requeue(s: SchedulerState, node: NodeRecord) -> None:
     node.assigned.clear()
 
 
-def remove_client(s: SchedulerState, client: ClientRecord) -> None:
+def remove_client(
+    s: SchedulerState, client: ClientRecord, reason: str = "the client was away for too long"
+) -> None:
     """Release all that a client wanted; what only it wanted is cancelled."""
     if s.clients.pop(client.index, None) is None:
         return
-    s.fenced.append((client.peer, "the client was away for too long"))
+    s.fenced.append((client.peer, reason))
     s.journal.note(s.now, "client gone", client.name, ())
+    drop_client(s, client.index)
     for submission in client.submissions.values():
         complete(s, submission)
     for page in [page for number, page in s.pages.items() if number << 9 >> 40 == client.index]:

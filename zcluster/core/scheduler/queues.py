@@ -14,6 +14,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
+from zcluster.core.scheduler.records import Profile
+
 __all__ = ["PRIORITY_SHIFT", "Entry", "ReadyQueues", "base_rank"]
 
 Entry = tuple[int, int, int]
@@ -27,9 +29,16 @@ _MOST = 127
 _GENERATIONS = 1 << PRIORITY_SHIFT - _GENERATION_SHIFT
 
 
-def base_rank(priority: int, generation: int) -> int:
-    """Return the rank of order zero in a submission."""
-    level = max(-_MOST, min(_MOST, priority))
+def base_rank(priority: int, generation: int, is_inner: bool = False) -> int:
+    """Return the rank of order zero in a submission.
+
+    What tasks submit (``is_inner``) comes before what clients submit of the same priority,
+    and the youngest first: somebody waits for it and holds a thread, and so it goes down
+    into a recursion before it goes along.
+    """
+    level = max(-_MOST, min(_MOST, priority + is_inner))
+    if is_inner:
+        generation = -generation
     return (-level << PRIORITY_SHIFT) + (generation % _GENERATIONS << _GENERATION_SHIFT)
 
 
@@ -37,15 +46,17 @@ class ReadyQueues:
     """One heap a client, and a turn between them.
 
     Tasks that only some workers may run wait in heaps of their own
-    (``restricted``), by the tuple of worker names.
+    (``restricted``), by what a worker must be; those that are to be tried again later in
+    ``delayed``, as (when, rank, task).
     """
 
-    __slots__ = ("_heaps", "_turns", "restricted")
+    __slots__ = ("_heaps", "_turns", "delayed", "restricted")
 
     def __init__(self) -> None:
         self._heaps: dict[int, list[Entry]] = {}
         self._turns: list[int] = []
-        self.restricted: dict[tuple[str, ...], list[Entry]] = {}
+        self.restricted: dict[Profile, list[Entry]] = {}
+        self.delayed: list[tuple[float, int, int]] = []
 
     def __bool__(self) -> bool:
         return bool(self._heaps)
@@ -59,9 +70,18 @@ class ReadyQueues:
         else:
             heapq.heappush(heap, entry)
 
-    def push_restricted(self, workers: tuple[str, ...], entry: Entry) -> None:
-        """Add a ready task that only these workers may run."""
-        heapq.heappush(self.restricted.setdefault(workers, []), entry)
+    def push_restricted(self, profile: Profile, entry: Entry) -> None:
+        """Add a ready task that only such workers may run."""
+        heapq.heappush(self.restricted.setdefault(profile, []), entry)
+
+    def push_delayed(self, when: float, entry: Entry) -> None:
+        """Add a ready task that is not to run before a certain time."""
+        heapq.heappush(self.delayed, (when, entry[0], entry[1]))
+
+    def take_due(self, now: float) -> Iterator[int]:
+        """Remove and yield the delayed tasks whose time has come."""
+        while self.delayed and self.delayed[0][0] <= now:
+            yield heapq.heappop(self.delayed)[2]
 
     def peek(self) -> Entry | None:
         """Return the entry whose turn it is."""
@@ -108,6 +128,12 @@ class ReadyQueues:
         """Yield the entries of each queue, stale ones included."""
         yield from self._heaps.values()
         yield from self.restricted.values()
+        if self.delayed:
+            yield [(rank, task, 1) for _, rank, task in self.delayed]
+
+    def first_tasks(self) -> list[int]:
+        """Return the first task of each run that is queued without a profile."""
+        return [task for heap in self._heaps.values() for _, task, _ in heap]
 
     def lengths(self) -> dict[int, int]:
         """Return the number of entries by client, stale ones included."""

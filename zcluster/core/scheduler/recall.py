@@ -70,5 +70,5 @@ def _in_page(page: Page, node: int) -> Iterator[tuple[int, int]]:
     for row, at in enumerate(page.node):
         if at == node and page.state[row] == _ASSIGNED and not page.missing[row]:
             layer = page.layer[row]
-            if not layer.workers:
+            if layer.profile is None:
                 yield layer.base + page.order[row], page.start + row

@@ -1,7 +1,8 @@
 """Results that are gone and needed: made again, with the least that this takes.
 
 A needed task whose inputs are at hand runs again; inputs that were let go run
-again before it; consumers are counted anew.
+again before it; consumers are counted anew. An actor that was made is never made
+again unasked: its state would be gone. It fails, with all that needs it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import ErrorInfo, Unreachable
 
-__all__ = ["lose", "need", "orphaned", "relink", "revive"]
+__all__ = ["lose", "lost_actor", "need", "orphaned", "relink", "revive"]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _FINISHED, _RELEASED, _FAILED, _CANCELLED = (
@@ -55,6 +56,7 @@ def lose(s: SchedulerState, lost: set[int]) -> None:
         s.replicas.pop(task, None)
         # The only one who needs it may be its client, which has it.
         kept = page.flags[row] & (DELIVERED | WANTED) == DELIVERED | WANTED
+        kept = kept and not _was_actor(page, row)
         if page.refs[row] and not (kept and page.refs[row] == 1):
             stack.append(task)
         elif page.refs[row] == 0 and page.kin[row] == 0:
@@ -98,10 +100,11 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
             if owner is not None:
                 s.say(owner.peer, Unreachable([task], -1))
             continue  # without an owner: `relink` gives it up
+        is_hopeless = _was_actor(page, row)  # `relink` gives it up too
         for task_in in page.inputs(row):
             source, at = s.find(task_in) or _no_row(task_in)
             source.refs[at] += 1
-            if source.state[at] == _RELEASED:
+            if source.state[at] == _RELEASED and not is_hopeless:
                 stack.append(task_in)
 
 
@@ -163,6 +166,10 @@ def _give_up_hopeless(s: SchedulerState, task: int) -> None:
         if s.client_of(task) is None:
             fail(s, task, orphaned(s, task))
         return
+    if _was_actor(page, row):
+        page.size[row] = 0  # if somebody asks for it, it is made anew
+        fail(s, task, lost_actor(s, task))
+        return
     for task_in in page.inputs(row):
         source, at = s.find(task_in) or _no_row(task_in)
         if source.state[at] in (_FAILED, _CANCELLED):
@@ -178,6 +185,22 @@ def orphaned(s: SchedulerState, task: int) -> Failure:
     """Return why data cannot be had again: it was lost, and the client that had it left."""
     reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
     error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
+    return Failure(error, b"")
+
+
+def _was_actor(page: Page, row: int) -> bool:
+    """Whether a task's result is an actor that has been made; it had a size then."""
+    needs = page.layer[row].needs
+    return needs is not None and needs.actor and page.size[row] > 0
+
+
+def lost_actor(s: SchedulerState, task: int) -> Failure:
+    """Return why an actor cannot be called any more."""
+    reason = (
+        f"the actor {s.key(task)} is gone: its worker ended, or everybody let go of it; what it "
+        "knew is lost, so submit its class again"
+    )
+    error = ErrorInfo("actor", "zcluster.errors.ActorLost", reason, "", task, 0, "", "")
     return Failure(error, b"")
 
 

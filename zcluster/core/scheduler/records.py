@@ -6,8 +6,9 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from zcluster.protocol.messages import ErrorInfo, Layer, Message, NodeInfo, Slot
+from zcluster.protocol.messages import ErrorInfo, Layer, Message, Needs, NodeInfo, Slot
 from zcluster.types import Buffer, Frames
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "Journal",
     "LayerRecord",
     "NodeRecord",
+    "Profile",
     "SchedulerSettings",
+    "StuckProfile",
     "Submission",
 ]
 
@@ -75,6 +78,25 @@ class FunctionRecord:
     nodes: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class StuckProfile:
+    """Since when nobody could run the tasks of a profile, and which of them were told of."""
+
+    since: float
+    told: set[int] = field(default_factory=set)
+
+
+class Profile(NamedTuple):
+    """What a worker must be to run some tasks: one of these names, with so much free.
+
+    Tasks of the same profile wait in one queue of their own.
+    """
+
+    workers: tuple[str, ...] = ()
+    resources: tuple[tuple[str, float], ...] = ()
+    threads: int = 1
+
+
 @dataclass(slots=True, eq=False)
 class LayerRecord:
     """A layer, while any of its rows lives.
@@ -98,10 +120,11 @@ class LayerRecord:
     slots: list[Slot]
     whole: list[LayerRecord]
     whole_slots: list[Slot]
-    #: Only these may run it; ``preferred`` should.
-    workers: tuple[str, ...]
+    #: Only workers like this may run it, if not None; those ``preferred`` should.
+    profile: Profile | None
     preferred: tuple[str, ...]
     priority: int
+    needs: Needs | None = None
     arrived: int = 0
     forgotten: int = 0
     unfinished: int = 0
@@ -111,6 +134,11 @@ class LayerRecord:
     failed: int = -1
     #: The layer in whose place an alias counts for ``watchers``.
     parent: LayerRecord | None = None
+
+    @property
+    def threads(self) -> int:
+        """How many slots each task takes."""
+        return 1 if self.profile is None else self.profile.threads
 
     def key(self, task: int) -> str | tuple[str | int, ...]:
         """Return the key of one of the layer's tasks."""
@@ -152,6 +180,10 @@ class ClientRecord:
     peer: int
     name: str
     next_task: int
+    #: It lives in a worker: its tasks are what tasks wait for.
+    is_inner: bool = False
+    #: Its host and process.
+    process: tuple[str, int] = ("", 0)
     away_since: float | None = None
     submissions: dict[int, Submission] = field(default_factory=dict)
     #: Results to be said at the next flush: (task, bytes or None).
@@ -177,6 +209,10 @@ class NodeRecord:
     memory: list[int] = field(default_factory=list)
     store_used: int = 0
     lag: float = 0.0
+    #: Resources given away, by worker number and name.
+    spent: dict[int, dict[str, float]] = field(default_factory=dict)
+    #: Tasks that run there and hold no slot, because they wait for others.
+    blocked: set[int] = field(default_factory=set)
     #: When tasks were last asked back from it.
     recall_asked: float = float("-inf")
 

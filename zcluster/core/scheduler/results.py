@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from zcluster.core.scheduler.assigning import enqueue, give_back, leave_node, tidy_heirs
+from zcluster.core.scheduler.assigning import (
+    enqueue,
+    give_back,
+    leave_node,
+    tidy_heirs,
+    unbind,
+)
 from zcluster.core.scheduler.pages import (
     DATA,
     DELIVERED,
@@ -35,6 +41,7 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
     counts: dict[bytes, int] = {}
     start = 0
     clients, wants, elsewhere = s.clients, s.wants, s.elsewhere
+    bound, blocked = s.bound, node.blocked
     is_only_node = len(s.nodes) == 1
     for task, attempt, length, size in zip(
         message.tasks, message.attempts, message.lengths, message.sizes, strict=True
@@ -61,8 +68,15 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
             start = stop
             continue
         else:
-            function = page.layer[row].function
-            counts[function] = counts.get(function, 0) + 1
+            layer = page.layer[row]
+            function = layer.function
+            counts[function] = counts.get(function, 0) + (
+                1 if layer.profile is None else layer.profile.threads
+            )
+            if bound:
+                unbind(s, task)
+            if blocked:
+                blocked.discard(task)
             if page.missing[row]:
                 # An earlier attempt had inputs that are being made again.
                 s.loose.update(page.inputs(row))

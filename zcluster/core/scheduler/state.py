@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from zcluster.core.scheduler.coordination_records import Things
 from zcluster.core.scheduler.pages import PAGE_BITS, PAGE_SIZE, Page
 from zcluster.core.scheduler.queues import ReadyQueues
 from zcluster.core.scheduler.records import (
@@ -15,7 +17,9 @@ from zcluster.core.scheduler.records import (
     Journal,
     LayerRecord,
     NodeRecord,
+    Profile,
     SchedulerSettings,
+    StuckProfile,
 )
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Message
@@ -39,7 +43,8 @@ class SchedulerState:
     failures : dict of int to Failure
         All and only tasks in state FAILED.
     wants : dict of int to set of int
-        Clients other than the one that numbered a task that want it.
+        Clients other than the one that numbered a task that want it, and below zero the
+        values clients share that refer to it.
     replicas : dict of int to set of int
         Nodes that hold a result besides the row's ``node``.
     inline : OrderedDict of int to bytes
@@ -48,6 +53,8 @@ class SchedulerState:
         Workers an unfinished task has taken down.
     tries : dict of int to int
         Attempts of an unfinished task that raised.
+    bound : dict of int to (int, int, resources)
+        The node, the worker and its resources that an assigned task was given.
     durations : dict of bytes to float
         Seconds a callable takes, learned.
     out : list of Effect
@@ -63,6 +70,8 @@ class SchedulerState:
         Unfinished tasks whose list of heirs names rows that wait no more.
     unneeded : list of int
         Unfinished tasks whose last need went, to be let go after the event.
+    things : Things
+        Locks, queues and all else that clients share by name.
     """
 
     def __init__(self, settings: SchedulerSettings, address: str) -> None:
@@ -82,8 +91,11 @@ class SchedulerState:
         self.inline_bytes = 0
         self.kills: dict[int, int] = {}
         self.tries: dict[int, int] = {}
+        self.bound: dict[int, tuple[int, int, tuple[tuple[str, float], ...]]] = {}
         self.durations: dict[bytes, float] = {}
         self.queues = ReadyQueues()
+        #: Profiles whose tasks nobody can run; None: there is no worker at all.
+        self.stuck: dict[Profile | None, StuckProfile] = {}
         self.out: list[Effect] = []
         self.frees: dict[int, list[int]] = {}
         #: Bytes of results in ``frees``, and since when the oldest is there.
@@ -96,6 +108,7 @@ class SchedulerState:
         self.elsewhere: dict[int, set[int]] = {}
         self.loose: set[int] = set()
         self.unneeded: list[int] = []
+        self.things = Things()
         self.fenced: list[tuple[int, str]] = []
         self.journal = Journal(settings.journal)
         self.generation = 0
@@ -107,6 +120,10 @@ class SchedulerState:
         #: Bytes that tasks have written into nodes' stores: one copy each.
         self.stored_bytes = 0
         self.refused_messages = 0
+        #: Results on their way to another node, which they leave then: (task, to) -> from.
+        self.moves: dict[tuple[int, int], int] = {}
+        #: What the driver says of its process, for those who ask.
+        self.about: dict[str, Any] = {}
         self.now = 0.0
 
     # ------------------------------------------------------------------------ rows

@@ -74,6 +74,7 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (_S.FINISHED, "result lost, needed"): _S.WAITING,
     (_S.RELEASED, "needed again, inputs missing"): _S.WAITING,
     (_S.RELEASED, "needed again, inputs here"): _S.READY,
+    (_S.FAILED, "to be tried once more"): _S.RELEASED,
     (_S.RELEASED, "no consumer left"): _S.FORGOTTEN,
     (_S.FAILED, "no consumer left"): _S.FORGOTTEN,
     (_S.CANCELLED, "no consumer left"): _S.FORGOTTEN,

@@ -177,6 +177,16 @@ def test_options_reach_the_layer() -> None:
     assert second.retries == 1
 
 
+def test_a_task_of_a_client_who_came_later_is_an_import() -> None:
+    """Its number is past the open submission, not in it."""
+    core = make_core()
+    own = add(core)
+    theirs = core.want(first_task(9) + 4, "theirs")
+    add(core, own, theirs)
+    submits = [message for message, _ in sent(core) if isinstance(message, Submit)]
+    assert submits[-1].imports == [own.task, theirs.task]
+
+
 def test_an_open_submission_with_many_imports_is_closed_early() -> None:
     core = make_core()
     olds = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * (IMPORTS_OF_SUBMISSION + 1))

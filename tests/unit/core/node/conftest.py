@@ -67,6 +67,7 @@ class Bench:
         places: Sequence[tuple[int, int, list[int]]] = (),
         inline: Sequence[tuple[int, bytes]] = (),
         first: int = 0,
+        threads: int = 1,
     ) -> None:
         """Assign tasks, each with its inputs, in one layer."""
         layers, functions = [], []
@@ -75,7 +76,16 @@ class Bench:
             self.layers.add(layer)
             layers = [
                 NodeLayer(
-                    layer, 0, first, 0, function, list(slots), list(whole), list(whole_slots), "x"
+                    layer,
+                    0,
+                    first,
+                    0,
+                    function,
+                    list(slots),
+                    list(whole),
+                    list(whole_slots),
+                    "x",
+                    threads,
                 )
             ]
             functions = [(function, (2, 0, 4))]

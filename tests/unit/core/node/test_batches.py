@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcluster.protocol.messages import Recall, Recalled, Run
+from zcluster.protocol.messages import Blocked, Recall, Recalled, Run
 
 
 def learn(b: Any, spent: int, layer: int = 1) -> None:
@@ -136,3 +136,74 @@ def test_a_task_that_ran_alone_when_its_worker_died_is_no_suspect(bench: Any) ->
     b.flush()
     b.end(running=[1])
     assert b.core.suspects == {}
+
+
+def test_a_task_of_several_slots_goes_alone_to_a_worker_with_so_many(bench: Any) -> None:
+    b = bench(slots=4)
+    b.assign({1: []}, threads=3)
+    (run,) = b.sent(Run)
+    assert (run.tasks, run.threads) == ([1], 3)
+    b.assign({2: [], 3: []}, layer=2)
+    assert batches(b) == [[2]]  # beside it, in the slot that is left
+    b.done([1])
+    assert batches(b) == [[3]]
+
+
+def test_small_tasks_do_not_pass_a_large_one_by(bench: Any) -> None:
+    b = bench(slots=2)
+    b.assign({1: [], 2: []}, layer=1)
+    assert batches(b) == [[1], [2]]
+    b.assign({3: []}, threads=2, layer=2)
+    b.assign({4: [], 5: []}, layer=3)
+    b.done([1])
+    assert batches(b) == []  # its slot waits for the other one
+    b.done([2])
+    assert batches(b) == [[3]]
+    b.done([3])
+    assert batches(b) == [[4], [5]]
+
+
+def test_the_others_go_on_while_one_worker_waits_for_its_slots(bench: Any) -> None:
+    b = bench(workers=2, slots=2)
+    b.assign({1: [], 2: [], 3: [], 4: []})
+    assert len(batches(b)) == 4
+    b.assign({5: []}, threads=2, layer=2)
+    b.assign({6: []}, layer=3)
+    (reserved,) = {w.number for w in b.core.workers.values() if 1 in _tasks(w)}
+    b.done([1], worker=reserved)
+    assert batches(b) == []
+    other = 1 - reserved
+    theirs = _tasks(b.core.workers[other])
+    b.done([theirs[0]], worker=other)
+    assert batches(b) == [[6]]
+
+
+def _tasks(worker: Any) -> list[int]:
+    return [task for batch in worker.batches for task in batch.tasks]
+
+
+def test_a_task_that_waits_for_others_holds_no_slot(bench: Any) -> None:
+    b = bench(slots=1)
+    b.assign({1: [], 2: [], 3: []})
+    assert batches(b) == [[1]]
+    b.hear(Blocked([1], True))
+    assert batches(b) == [[2]]
+    assert [m for m, _ in b.effects.to_scheduler if isinstance(m, Blocked)] == [Blocked([1], True)]
+    b.hear(Blocked([1], False))
+    b.done([2])
+    assert batches(b) == []
+    b.done([1])
+    assert batches(b) == [[3]]
+
+
+def test_a_task_that_left_its_slot_for_good_ends_with_its_record(bench: Any) -> None:
+    b = bench(slots=1)
+    b.assign({1: [], 2: []})
+    b.sent(Run)
+    b.hear(Blocked([1], True))
+    assert batches(b) == [[2]]
+    b.done([1])
+    assert b.core.workers[0].blocked == set()
+    b.done([2])
+    b.assign({4: [], 5: []}, layer=2)
+    assert batches(b) == [[4]]

@@ -22,6 +22,7 @@ from zcluster.protocol.messages import (
     Heartbeat,
     Lost,
     Nodes,
+    Output,
     Recall,
     Recalled,
     Reserve,
@@ -490,3 +491,17 @@ def test_who_may_say_what(bench: Any) -> None:
         b.hear(WorkerHello(0, 1, 1))
     with pytest.raises(ProtocolError, match="Goodbye"):
         b.hear(Goodbye())
+
+
+def test_what_a_task_printed_is_told_before_its_result(bench: Any) -> None:
+    b = bench()
+    b.assign({1: []})
+    b.flush()
+    b.done([1])
+    printed = Output("w0", [1], [1], [3])
+    b.hear(printed, 0, [b"abc"])
+    b.flush()
+    told = [(message, list(frames)) for message, frames in b.effects.to_scheduler]
+    assert told[0] == (printed, [b"abc"])
+    assert isinstance(told[1][0], Finished)
+    assert len(told) == 2

@@ -34,6 +34,7 @@ from zcluster.protocol.messages import (
     Finished,
     Hello,
     Message,
+    Needs,
     NodeInfo,
     Recall,
     Slot,
@@ -69,9 +70,17 @@ class Desk:
         """Have a client join."""
         return self._join(name, Hello("client", PROTOCOL, "0", "3", b"", name=name))
 
-    def node(self, name: str = "n", slots: int = 1, workers: int = 1, host: str = "h") -> Member:
+    def node(
+        self,
+        name: str = "n",
+        slots: int = 1,
+        workers: int = 1,
+        host: str = "h",
+        resources: dict[str, float] | None = None,
+    ) -> Member:
         """Have a node join, with its workers up."""
-        infos = [WorkerInfo(k, f"{name}-{k}", slots, 0, 1) for k in range(workers)]
+        has = resources or {}
+        infos = [WorkerInfo(k, f"{name}-{k}", slots, 0, 100 + k, has) for k in range(workers)]
         info = NodeInfo(0, name, host, 1, f"tcp://{name}", "", 0, infos)
         return self._join(name, Hello("node", PROTOCOL, "0", "3", b"", node=info))
 
@@ -206,6 +215,8 @@ _FAULTS = (
     "recall",
     "scatter",
     "fetch_fault",
+    "retry",
+    "want",
 )
 
 
@@ -232,6 +243,8 @@ class History:
         self.rates["settle"] = 2
         self.failing = chance.choice((0, 0, 0.1))
         self.names = chance.choice((["s"], ["s", "b"], ["s", "b", "p", "u"]))
+        self.needy = chance.choice((0, 0, 0.3))
+        self.world.blocking = chance.choice((0, 0, 0.1))
         self.held_back = chance.choice((0, 0, 0, 0.3))
 
     # --------------------------------------------------------------------- actions
@@ -257,7 +270,7 @@ class History:
         for member in [*w.nodes, *w.clients]:
             if member.is_away and not getattr(member, "is_gone", False):
                 w.set_away(member, False)
-        self.add_node("rescue")
+        w.add_node("rescue", 2, 2, {"GPU": 2.0})
         w.run()
         for client in self.present():
             waiting = [task for task, outcome in client.wanted.items() if outcome is None]
@@ -278,7 +291,9 @@ class History:
         return [client for client in self.world.clients if not client.is_gone]
 
     def add_node(self, name: str) -> None:
-        self.world.add_node(name, self.random.randint(1, 2), self.random.randint(1, 2))
+        chance = self.random
+        resources = {"GPU": chance.choice((1.0, 2.0))} if chance.random() < 0.5 else None
+        self.world.add_node(name, chance.randint(1, 2), chance.randint(1, 2), resources)
 
     def settle(self) -> None:
         for _ in range(200):
@@ -332,6 +347,22 @@ class History:
                 order = node.fetches.pop()
                 at = self.random.choice([*order.nodes, -1])
                 node.core.on_unfetched(order.number, at, self.world.now)
+
+    def retry(self) -> None:
+        """Failed tasks are tried again; most fail again."""
+        for client in self.present():
+            failed = [t for t, outcome in client.wanted.items() if isinstance(outcome, ErrorInfo)]
+            if failed:
+                client.retry(self.random.sample(failed, self.random.randint(1, len(failed))))
+
+    def want(self) -> None:
+        """A client wants what another one has."""
+        for client in self.present():
+            others = [o for o in self.present() if o is not client and o.wanted]
+            if others:
+                task = self.random.choice(list(self.random.choice(others).wanted))
+                if self.world.state.find(task) is not None:
+                    client.want([task])
 
     def scatter(self) -> None:
         client = self.random.choice(self.present())
@@ -446,6 +477,8 @@ class History:
         if chance.random() < 0.15:
             options["workers"] = ["rescue"] if chance.random() < 0.3 else ["n0", "rescue"]
             options["allow_other_workers"] = chance.random() < 0.5
+        if chance.random() < self.needy:
+            options["needs"] = self.draw_needs()
         if chance.random() < 0.25:
             options["shared"] = True
             options["keys"] = [f"k{name}{chance.randrange(6)}" for _ in inputs]
@@ -474,6 +507,15 @@ class History:
                 spec.inputs += [(True, layer.first + j, part) for j in range(layer.count)]
             specs.append(spec)
         assert len(specs) == graph.count, first
+
+    def draw_needs(self) -> Needs:
+        chance = self.random
+        return Needs(
+            {"GPU": chance.choice((0.5, 1.0, 2.0))} if chance.random() < 0.5 else {},
+            chance.choice((1, 2)),
+            retry_on=chance.choice(([], ["ValueError"])),
+            retry_delay=chance.choice((0.0, 0.3)),
+        )
 
     def make_pure(
         self,

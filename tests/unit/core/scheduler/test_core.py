@@ -15,6 +15,7 @@ from zcluster.protocol.messages import (
     Environment,
     Finished,
     Heartbeat,
+    Output,
     Release,
     Resolved,
     Sources,
@@ -137,3 +138,44 @@ def _hello() -> Any:
     from zcluster.protocol.messages import PROTOCOL, Hello
 
     return Hello("client", PROTOCOL, "0", "3", b"")
+
+
+# ------------------------------------------------------------------- what tasks print
+
+
+def test_output_goes_to_whose_task_it_is_and_before_the_result(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node(slots=2)
+    first, second = d.submit(one, graph_of([()])), d.submit(two, graph_of([()]))
+    d.flush()
+    d.messages.clear()
+    d.finish(node, [first])
+    d.tell(node, Output("w", [first, second, first], [1, 2, 1], [1, 2, 3], 9, 1), [b"abbccc"])
+    d.flush()
+    said = [(name, message, frames) for name, message, frames in d.messages]
+    assert said[0] == ("one", Output("w", [first, first], [1, 1], [1, 3], 9, 1), [b"accc"])
+    assert said[1] == ("two", Output("w", [second], [2], [2], 9, 1), [b"bb"])
+    assert isinstance(said[2][1], Resolved)
+    assert len([m for m in said if isinstance(m[1], Output)]) == 2
+
+
+def test_output_of_one_client_passes_as_it_is(desk: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    message = Output("w", [client.first], [1], [3])
+    d.tell(node, message, [b"abc"])
+    d.tell(node, Output("w", [99 << 40], [1], [3]), [b"abc"])  # its client is gone
+    assert d.take(Output) == [message]
+
+
+@pytest.mark.parametrize(
+    ("columns", "payload"),
+    [(([1 << 40], [1], []), b""), (([1 << 40], [1], [5]), b"abc"), (([1 << 40], [], [3]), b"abc")],
+)
+def test_output_that_contradicts_itself_is_refused(
+    desk: Any, columns: tuple[Any, Any, Any], payload: bytes
+) -> None:
+    d = desk()
+    node = d.node()
+    with pytest.raises(ProtocolError, match=r"output|printed"):
+        d.tell(node, Output("w", *columns), [payload])

@@ -218,3 +218,60 @@ def test_an_input_nobody_could_name_a_place_for_is_not_at_the_node_that_asks(
     d.finish(node, [first], length=-1)
     d.tell(node, Unreachable([first], -1))
     assert d.word(first) == "ready"
+
+
+# ------------------------------------------------------------- clients inside of workers
+
+
+def inner_client(d: Any, name: str, host: str, pid: int) -> Any:
+    """Have a client join that says where it lives."""
+    return d._join(name, Hello("client", PROTOCOL, "0", "3", b"", name=name, host=host, pid=pid))
+
+
+def node_with(d: Any, pids: list[int], pid: int = 1) -> Any:
+    """Have a node join whose workers are these processes."""
+    infos = [WorkerInfo(k, f"n-{k}", 1, 0, worker) for k, worker in enumerate(pids)]
+    info = NodeInfo(0, "n", "h", pid, "tcp://n", "", 0, infos)
+    return d._join("n", Hello("node", PROTOCOL, "0", "3", b"", node=info))
+
+
+def test_a_client_in_a_worker_ends_with_the_worker(desk: Any) -> None:
+    d = desk()
+    node = node_with(d, [10, 11])
+    ten, eleven = inner_client(d, "ten", "h", 10), inner_client(d, "eleven", "h", 11)
+    elsewhere = inner_client(d, "elsewhere", "other host", 10)
+    infos = [WorkerInfo(0, "n-0", 1, 0, 12), WorkerInfo(1, "n-1", 1, 0, 11)]
+    d.tell(node, Workers(infos))
+    assert set(d.state.clients) == {eleven.index, elsewhere.index}
+    assert d.core.take_fenced() == [(ten.peer, "its worker is gone")]
+
+
+def test_clients_in_workers_end_with_their_node(desk: Any) -> None:
+    d = desk()
+    node = node_with(d, [10])
+    inner_client(d, "ten", "h", 10)
+    outer = inner_client(d, "outer", "h", 20)
+    d.core.on_gone(node.peer, "", d.now)
+    assert set(d.state.clients) == {outer.index}
+
+
+def test_a_client_beside_workers_that_are_threads_outlives_them(desk: Any) -> None:
+    """They have the process number of their node, and of the client that started it."""
+    d = desk()
+    node = node_with(d, [10], pid=10)
+    client = inner_client(d, "c", "h", 10)
+    d.tell(node, Workers([]))
+    d.core.on_gone(node.peer, "", d.now)
+    assert set(d.state.clients) == {client.index}
+
+
+def test_what_a_client_in_a_worker_wanted_ends_when_its_node_is_replaced(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk()
+    node_with(d, [10])
+    inner = inner_client(d, "ten", "h", 10)
+    task = d.submit(inner, graph_of([()]))
+    node_with(d, [20])
+    assert d.assigned() == {}
+    assert d.word(task) == "forgotten"

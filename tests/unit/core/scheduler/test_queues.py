@@ -63,6 +63,10 @@ def test_entries_can_be_looked_at() -> None:
     queues.push(1, (0, 1, 1))
     queues.push(2, (0, 2, 3))
     assert queues.lengths() == {1: 1, 2: 1}
+    queues.push_delayed(0.5, (0, 7, 1))
+    assert list(queues.entries()) == [[(0, 1, 1)], [(0, 2, 3)], [(0, 7, 1)]]
+    assert list(queues.take_due(0.4)) == []
+    assert list(queues.take_due(0.5)) == [7]
     assert list(queues.entries()) == [[(0, 1, 1)], [(0, 2, 3)]]
 
 

@@ -12,7 +12,7 @@ def make_layer(**options: Any) -> LayerRecord:
     fields: dict[str, Any] = {
         "number": 1, "name": "x", "first": 10, "count": 6, "call": 0, "function": b"",
         "base": 0, "retries": 0, "shape": [], "keys": None, "shared": False, "slots": [],
-        "whole": [], "whole_slots": [], "workers": (), "preferred": (), "priority": 0,
+        "whole": [], "whole_slots": [], "profile": None, "preferred": (), "priority": 0,
     }  # fmt: skip
     return LayerRecord(**fields | options)
 

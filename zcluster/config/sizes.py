@@ -1,8 +1,4 @@
-"""Defaults in one record, sizes as people write them, and what this machine offers.
-
-`Settings` is made once at the edge (a command, a client) and passed down; nothing
-below reads configuration in the middle of a method. Tests make one with shorter
-times: ``Settings(stop_grace=0.1)``.
+"""Sizes as people write them and read them.
 
 Sizes are decimal when they say ``kB, MB, GB`` (powers of 1000) and binary when
 they say ``KiB, MiB, GiB`` (powers of 1024), and are shown binary, as Dask does:
@@ -12,20 +8,12 @@ they say ``KiB, MiB, GiB`` (powers of 1024), and are shown binary, as Dask does:
 from __future__ import annotations
 
 import math
-import os
 import re
-from dataclasses import dataclass
 
+from zcluster.config.machine import memory_total
 from zcluster.errors import InvalidArgument
 
-__all__ = [
-    "Settings",
-    "cpu_count",
-    "format_bytes",
-    "memory_total",
-    "parse_bytes",
-    "parse_memory_limit",
-]
+__all__ = ["format_bytes", "parse_bytes", "parse_memory_limit"]
 
 #: What each unit stands for; the first spelling of a size is the one shown in errors.
 _UNITS = {
@@ -50,36 +38,6 @@ _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IG
 
 # Above every address space; a number like this is a slip, and would overflow what reads it.
 _LARGEST = 2**60
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Timings in seconds and limits in bytes, with the defaults of a local cluster.
-
-    Attributes
-    ----------
-    start_timeout : float
-        How long a start may take before it is an error.
-    stop_grace : float
-        How long a process told to stop may take before it is killed.
-    restart_first, restart_most : float
-        Wait before a nanny that died is started again: the first, and the longest
-        after doubling.
-    restart_forget : float
-        A nanny that lived this long starts again with the first wait.
-    death_timeout : float
-        How long a nanny waits for its scheduler, at start and after losing it.
-    store_share : float
-        Share of a node's memory that results may fill before they go to disk.
-    """
-
-    start_timeout: float = 30.0
-    stop_grace: float = 1.0
-    restart_first: float = 0.1
-    restart_most: float = 30.0
-    restart_forget: float = 60.0
-    death_timeout: float = 60.0
-    store_share: float = 0.6
 
 
 def parse_bytes(size: int | float | str) -> int:
@@ -181,33 +139,3 @@ def parse_memory_limit(
             f"memory limit: {error}; 'auto', a fraction of the machine such as 0.5, and 0 for no "
             "limit are also possible"
         ) from None
-
-
-def cpu_count() -> int:
-    """Return how many processors this process may use: affinity and cgroup quota count."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        count = min(count, math.ceil(int(quota) / int(period)))
-    return max(1, count)
-
-
-def memory_total() -> int:
-    """Return the memory in bytes this process may use: the machine's or its cgroup's."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limit = _first_line(path)
-        if limit.isdigit() and int(limit) > 0:
-            total = min(total, int(limit))
-    return total
-
-
-def _first_line(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.readline().strip()
-    except OSError:  # no such cgroup: nothing limits us there
-        return ""

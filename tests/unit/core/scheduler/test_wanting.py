@@ -1,0 +1,133 @@
+"""Tasks of others that a client wants too, and failed tasks that run once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcluster.core.scheduler.invariants import check_empty
+from zcluster.protocol.messages import (
+    Assign,
+    Cancel,
+    Cancelled,
+    Failed,
+    Needs,
+    Release,
+    Resolved,
+    Retry,
+    Want,
+)
+
+
+def test_a_result_outlives_the_client_that_had_it_made(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node()
+    first = d.submit(one, graph_of([()]))
+    d.flush()
+    d.tell(two, Want([first]))
+    d.finish(node, [first], b"value")
+    d.flush()
+    assert sorted(name for name, m, _ in d.messages if isinstance(m, Resolved)) == ["one", "two"]
+    d.core.on_gone(one.peer, "bye", d.now)
+    d.flush()
+    assert d.state.find(first) is not None
+    d.tell(two, Release([first]))
+    d.flush()
+    check_empty(d.state)
+
+
+def test_who_comes_late_is_told_at_once(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node(slots=4)
+    first = d.submit(one, graph_of([()] * 3))
+    d.flush()
+    d.finish(node, [first], b"value")
+    d.fail(node, first + 1)
+    d.tell(one, Cancel([first + 2]))
+    d.flush()
+    d.messages.clear()
+    d.tell(two, Want([first, first + 1, first + 2, first + 9]))
+    d.flush()
+    told = {type(m): m for name, m, _ in d.messages if name == "two"}
+    assert told[Resolved].tasks == [first]
+    assert told[Cancelled].tasks == [first + 2]
+    failed = [m for name, m, _ in d.messages if name == "two" and isinstance(m, Failed)]
+    assert [m.tasks for m in failed] == [[first + 1], [first + 9]]
+    assert failed[1].errors[0].kind == "lost"
+    assert "not known to the scheduler any more" in failed[1].errors[0].message
+
+
+def test_wanting_twice_counts_once(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node()
+    first = d.submit(one, graph_of([()]))
+    d.flush()
+    for _ in range(2):
+        d.tell(one, Want([first]))
+        d.tell(two, Want([first]))
+    d.finish(node, [first])
+    d.tell(one, Release([first]))
+    d.tell(two, Release([first]))
+    d.flush()
+    check_empty(d.state)
+
+
+def test_a_failed_task_runs_once_more_with_what_it_failed_of(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = d.submit(client, graph_of([()], [(0,)], [(1,)]))
+    d.assigned()
+    d.fail(node, first)
+    d.flush()
+    d.messages.clear()
+    d.tell(client, Retry([first + 2]))
+    assert first in d.assigned()["n"]
+    for task in range(first, first + 3):
+        d.flush()
+        d.finish(node, [task], b"again")
+    resolved = [task for m in d.take(Resolved) for task in m.tasks]
+    assert sorted(resolved) == [first, first + 1, first + 2]
+
+
+def test_what_one_client_had_run_again_is_told_to_the_other(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node()
+    first = d.submit(one, graph_of([()]))
+    d.flush()
+    d.tell(two, Want([first]))
+    d.fail(node, first)
+    d.flush()
+    d.tell(one, Retry([first]))
+    d.flush()
+    d.finish(node, [first], b"value")
+    d.flush()
+    d.messages.clear()
+    d.tell(two, Retry([first]))
+    d.flush()
+    assert [name for name, m, _ in d.messages if isinstance(m, Resolved)] == ["two"]
+
+
+def test_only_named_exceptions_are_tried_again(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    needs = Needs(retry_on=["builtins.KeyError"])
+    first = d.submit(client, graph_of([()], retries=3, needs=needs))
+    d.flush()
+    d.fail(node, first)  # a ValueError
+    assert d.take(Failed)
+
+
+def test_a_retry_waits_longer_each_time(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = d.submit(client, graph_of([()], retries=3, needs=Needs(retry_delay=1.0)))
+    for delay in (1.0, 2.0, 4.0):
+        assert d.assigned() == {"n": [first]}
+        d.fail(node, first)
+        d.now += 0.9 * delay
+        d.core.on_time(d.now)
+        assert d.assigned() == {}
+        d.now += 0.2 * delay
+        d.core.on_time(d.now)
+    assert d.take(Assign) or d.assigned() == {"n": [first]}
+    d.fail(node, first)
+    assert d.take(Failed)

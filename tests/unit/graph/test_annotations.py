@@ -1,0 +1,81 @@
+"""What users may wish, and where their wishes go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import zcluster
+from zcluster.errors import InvalidArgument
+from zcluster.graph.annotations import annotate, current_options, options_from
+from zcluster.graph.layers import DEFAULT_OPTIONS, Options
+from zcluster.protocol.messages import Needs
+
+
+def test_nothing_wished_is_the_usual() -> None:
+    assert current_options() is DEFAULT_OPTIONS
+    assert options_from({"retries": 0, "threads": 1, "resources": None}) is DEFAULT_OPTIONS
+
+
+def test_wishes_become_one_record() -> None:
+    wishes = {
+        "workers": "w1",
+        "priority": -3,
+        "resources": {"GPU": 1},
+        "retry_on": (KeyError, OSError),
+        "retry_delay": 0.5,
+    }
+    assert options_from(wishes) == Options(
+        ("w1",),
+        False,
+        0,
+        -3,
+        Needs({"GPU": 1.0}, 1, False, ["builtins.KeyError", "builtins.OSError"], 0.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"colour": 1}, "the wish 'colour', expected one of actor, allow"),
+        ({"retries": -1}, "retries is -1, expected a whole number from 0 on"),
+        ({"retries": "2"}, "retries is '2'"),
+        ({"priority": 1.5}, "priority is 1.5, expected a whole number"),
+        ({"threads": 0}, "threads is 0, expected a whole number from 1 on"),
+        ({"resources": "GPU"}, "expected a dict such as"),
+        ({"resources": {"GPU": 0}}, "an amount above zero"),
+        ({"resources": {1: 1}}, "a name and an amount"),
+        ({"retry_on": "ValueError"}, "expected an exception class"),
+        ({"retry_delay": -1}, "expected seconds from 0 on"),
+        ({"retry_delay": float("nan")}, "expected seconds from 0 on"),
+        ({"workers": 1.5}, "expected a name or a list of names"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_at_the_call(wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        options_from(wishes)
+    with pytest.raises(InvalidArgument, match=message), annotate(**wishes):
+        pass
+    assert current_options() is DEFAULT_OPTIONS
+
+
+def test_an_inner_block_adds_to_the_outer_one() -> None:
+    with annotate(retries=2, resources={"GPU": 1}):
+        with annotate(threads=4, retries=3):
+            inner = current_options()
+        outer = current_options()
+    assert (inner.retries, inner.needs) == (3, Needs({"GPU": 1.0}, 4))
+    assert (outer.retries, outer.needs) == (2, Needs({"GPU": 1.0}))
+    assert current_options() is DEFAULT_OPTIONS
+
+
+def test_lazy_calls_keep_the_wishes_of_where_they_were_made() -> None:
+    with annotate(priority=5):
+        high = zcluster.delayed(abs)(-1)
+    low = zcluster.delayed(abs)(-2)
+    total = high + low
+    with annotate(priority=9):
+        graph, _ = type(total).__zcluster_lower__([total])
+    by_name = {(layer.name, layer.options.priority) for layer in graph.layers}
+    assert by_name == {("abs", 5), ("abs", 0), ("add", 0)}

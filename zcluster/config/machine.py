@@ -1,0 +1,38 @@
+"""What this machine offers this process."""
+
+from __future__ import annotations
+
+import math
+import os
+
+__all__ = ["cpu_count", "memory_total"]
+
+
+def cpu_count() -> int:
+    """Return how many processors this process may use: affinity and cgroup quota count."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period) > 0:
+        count = min(count, math.ceil(int(quota) / int(period)))
+    return max(1, count)
+
+
+def memory_total() -> int:
+    """Return the memory in bytes this process may use: the machine's or its cgroup's."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        limit = _first_line(path)
+        if limit.isdigit() and int(limit) > 0:
+            total = min(total, int(limit))
+    return total
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:  # no such cgroup: nothing limits us there
+        return ""

@@ -1,0 +1,167 @@
+"""Assigned tasks, as a run in this process keeps them: one object each while they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from zcluster.graph.columns import row_width, slot_width
+from zcluster.protocol.messages import Assign, NodeLayer, Slot
+from zcluster.protocol.selections import Part, Selection, selection_from
+from zcluster.types import Frames
+
+__all__ = ["Job", "JobLayer", "grouped", "jobs_of", "parts_of"]
+
+_WHOLE = Slot()
+
+
+class JobLayer:
+    """A layer as it was introduced to the node, with its callable once that was needed."""
+
+    __slots__ = ("call", "function", "info", "is_plain", "may_run_again")
+
+    def __init__(self, info: NodeLayer, may_run_again: bool) -> None:
+        self.info = info
+        self.call = info.call
+        self.function: Callable[..., Any] | None = None
+        #: Its tasks have retries: what they take must survive a failure.
+        self.may_run_again = may_run_again
+        #: Its tasks take listed inputs only, each as a whole.
+        self.is_plain = not info.slots and not info.whole
+
+
+class Job:
+    """An assigned task that has not run; ``missing`` counts inputs that are not made."""
+
+    __slots__ = ("attempt", "constant", "inputs", "layer", "missing", "rank", "selections", "task")
+
+    def __init__(
+        self,
+        task: int,
+        attempt: int,
+        rank: int,
+        layer: JobLayer,
+        inputs: list[int],
+        constant: bytes | None,
+        selections: list[int] | None,
+    ) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.rank = rank
+        self.layer = layer
+        self.inputs = inputs
+        self.constant = constant
+        self.selections = selections
+        self.missing = 0
+
+    def sources(self) -> list[int]:
+        """Return the tasks whose results it takes, each as often as it does."""
+        sources = list(self.inputs)
+        for first, count in self.layer.info.whole:
+            sources.extend(range(first, first + count))
+        return sources
+
+    def parts(self) -> list[Selection | None]:
+        """Return what part it takes of each of its sources; None: all of it."""
+        info = self.layer.info
+        own = self.task - info.first
+        counts = [count for _, count in info.whole]
+        return parts_of(
+            len(self.inputs), info.slots, counts, info.whole_slots, self.selections or (), own
+        )
+
+    def grouped(self, values: list[Any]) -> list[Any]:
+        """Return the arguments: what it takes of whole layers is a list for each."""
+        return grouped(values, len(self.inputs), [count for _, count in self.layer.info.whole])
+
+
+def parts_of(
+    arity: int,
+    slots: Sequence[Slot],
+    counts: Sequence[int],
+    whole_slots: Sequence[Slot],
+    table: Sequence[int],
+    own: int,
+) -> list[Selection | None]:
+    """Return what part a task takes of each of its sources; None: all of it.
+
+    Parameters
+    ----------
+    arity, slots
+        Of the listed inputs.
+    counts, whole_slots
+        Of the layers of which it takes all tasks.
+    table : sequence of int
+        The task's row of the selection table.
+    own : int
+        The task's place in its layer.
+    """
+    rest = iter(table)
+    found = []
+    for position in range(arity):
+        slot = slots[min(position, len(slots) - 1)] if slots else _WHOLE
+        found.append(_selection(slot, rest, own))
+    for count, slot in zip(counts, whole_slots, strict=True):
+        found += [_selection(slot, rest, own)] * count
+    return found
+
+
+def grouped(values: list[Any], arity: int, counts: Sequence[int]) -> list[Any]:
+    """Return the arguments of a call: some values as they are, then some in lists.
+
+    Examples
+    --------
+    >>> grouped([1, 2, 3, 4], 1, [2, 1])
+    [1, [2, 3], [4]]
+    """
+    arguments = values[:arity]
+    for count in counts:
+        arguments.append(values[arity : arity + count])
+        arity += count
+    return arguments
+
+
+def _selection(slot: Slot, table: Iterator[int], own: int) -> Selection | None:
+    """Return what part of an input a task takes; None: all of it."""
+    if slot.kind == 0:
+        return None
+    if slot.kind == 2:
+        return Part(own)
+    return selection_from(slot.kind, list(islice(table, slot_width(slot))))
+
+
+def jobs_of(message: Assign, frames: Frames, layers: dict[int, JobLayer]) -> Iterator[Job]:
+    """Yield the jobs of an assign message."""
+    constants = bytes(frames[0]) if frames else b""
+    tasks, attempts, orders, arities = (
+        message.tasks,
+        message.attempts,
+        message.orders,
+        message.arities,
+    )
+    offsets, inputs, selections = message.offsets, message.inputs, message.selections
+    start = edge = row = 0
+    for number, count in message.runs:
+        layer = layers[number]
+        base = layer.info.base
+        stop = start + count
+        for at in range(start, stop):
+            arity = arities[at]
+            table = None
+            if not layer.is_plain:
+                table = selections[
+                    row : row + row_width(layer.info.slots, layer.info.whole_slots, arity)
+                ]
+                row += len(table)
+            yield Job(
+                tasks[at],
+                attempts[at],
+                base + orders[at],
+                layer,
+                inputs[edge : edge + arity] if arity else [],
+                constants[offsets[at] : offsets[at + 1]] if offsets else None,
+                table,
+            )
+            edge += arity
+        start = stop
