@@ -207,6 +207,29 @@ def test_get(client: Client) -> None:
     assert client.get(graph, ["x", ["y", "z"]]) == [1, [2, 12]]
 
 
+@pytest.mark.dask(
+    "map(workers=, retries=, priority=)",
+    "compute(workers=, retries=, priority=)",
+    "persist(workers=, retries=, priority=)",
+    "compute(optimize_graph=)",
+    "compute(sync=)",
+)
+def test_wishes_for_many_tasks_at_once(client: Client) -> None:
+    (_, place) = client.scheduler_info()["workers"]
+    pid = client.submit(os.getpid, workers=[place], pure=False).result()
+    wishes: dict[str, Any] = {"workers": [place], "retries": 1, "priority": 2}
+    lazy = [zcluster.delayed(os.getpid, pure=False)() for _ in range(18)]
+    pids = client.gather(client.map(pid_of, range(6), pure=False, **wishes))
+    pids += client.gather(client.compute(lazy[:6], **wishes))
+    pids += client.compute(lazy[6:12], sync=True, optimize_graph=False, **wishes)
+    pids += zcluster.compute(*client.persist(lazy[12:], **wishes))
+    assert pids == [pid] * 24
+
+
+def pid_of(_: int) -> int:
+    return os.getpid()
+
+
 # ------------------------------------------------------------------------------- cancelling
 
 

@@ -50,7 +50,7 @@ def test_lock_in_tasks(client: Client) -> None:
     assert Variable("total").get() == 12
 
 
-@pytest.mark.dask("MultiLock")
+@pytest.mark.dask("MultiLock", "MultiLock.acquire", "MultiLock.release")
 def test_multi_lock(client: Client) -> None:
     with MultiLock(["a", "b"]):
         other = MultiLock(["b", "c"])
@@ -164,6 +164,7 @@ def test_variable(client: Client) -> None:
 
 @pytest.mark.dask(
     "Client.publish_dataset",
+    "publish_dataset(override=)",
     "Client.get_dataset",
     "Client.list_datasets",
     "Client.unpublish_dataset",
@@ -172,7 +173,8 @@ def test_variable(client: Client) -> None:
 def test_datasets(client: Client) -> None:
     total = client.persist(zcluster.delayed(sum)([1, 2, 3]))
     client.publish_dataset(total=total)
-    client.publish_dataset([1, 2], name="pair")
+    client.publish_dataset([1], name="pair")
+    client.publish_dataset([1, 2], name="pair", override=True)
     assert set(client.list_datasets()) == {"total", "pair"}
     assert client.get_dataset("total").compute() == 6
     assert client.datasets["pair"] == [1, 2]

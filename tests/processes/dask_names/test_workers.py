@@ -42,7 +42,7 @@ class Counter:
 # --------------------------------------------------------------------------- direct calls
 
 
-@pytest.mark.dask("Client.run")
+@pytest.mark.dask("Client.run", "run(workers=)", "run(on_error=)")
 def test_run(client: Any) -> None:
     workers = sorted(client.scheduler_info()["workers"])
     pids = client.run(os.getpid)
