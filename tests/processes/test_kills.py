@@ -335,7 +335,7 @@ def test_a_frozen_nanny_s_work_is_given_to_others_and_it_starts_over(
         assert client.gather(futures) == [number * number for number in range(60)]
         assert time.monotonic() - began < 6.5
         assert list(client.scheduler_info()["workers"]) == ["a-0"]
-        until(lambda: len(client._engine.ask("overview")["nodes"]) == 1, 13, "the node's end")
+        until(lambda: len(client.overview()["nodes"]) == 1, 13, "the node's end")
         assert time.monotonic() - began > 9, "a node that is away may come back for ten seconds"
         os.kill(nannies["b"], signal.SIGCONT)
         client.wait_for_workers(2, 5)

@@ -78,7 +78,7 @@ def connect(
 
 def ask_overview(client: Client) -> dict[str, Any]:
     """Return the scheduler's answer to what is there: nodes, their workers, tasks by name."""
-    answer: dict[str, Any] = client._engine.ask("overview")
+    answer: dict[str, Any] = client.overview()
     # This command is not what people count.
     answer["clients"] -= 1
     return answer

@@ -146,6 +146,14 @@ class Asking(ClientBase):
         sentences: list[str] = self._engine.ask("explain", self._tasks_of(future))
         return sentences[0]
 
+    def overview(self) -> dict[str, Any]:
+        """Return the nodes with their load, and the tasks by name and state.
+
+        It costs the scheduler a count by layer of tasks, not by task.
+        """
+        found: dict[str, Any] = self._engine.ask("overview")
+        return found
+
     def statistics(self) -> dict[str, Any]:
         """Return the scheduler's figures."""
         figures: dict[str, Any] = self._engine.ask("statistics")

@@ -116,6 +116,19 @@ class Data(ClientBase):
         records = [future._record for future in futures_in(futures)]
         self._engine.cancel(records, reason or "")
 
+    def retry(self, futures: Any) -> None:
+        """Run failed tasks once more, and before them the failed tasks they failed of.
+
+        Their futures are pending again. Those that have not failed stay as they are.
+
+        Parameters
+        ----------
+        futures : futures
+            Alone or nested in lists, tuples, sets and dicts.
+        """
+        for future in futures_in(futures):
+            future.retry()
+
 
 def plan_gather(client: Any, futures: Any, errors: str) -> tuple[Any, list[Wanted], Any]:
     """Return what `Client.gather` is asked for: a shape, the records in it, and ``skip``."""

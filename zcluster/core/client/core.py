@@ -350,5 +350,8 @@ class ClientCore(Submitting):
 
     def _settle_late(self, record: Wanted, event: str, detail: Any) -> None:
         """Settle a record unless it is final: then this came too late."""
+        if record.state is State.ERROR and event in ("resolved", "announced"):
+            # Somebody else had it run again: another client, or the retry of a task upon it.
+            record.state = advance(record.state, "retried", record.task)
         if record.state is _PENDING or record.state is _ANNOUNCED:
             self._settle(record, event, detail)
