@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import zcluster
 from zcluster import delayed
 from zcluster.client.client import Client
-from zcluster.errors import DataLost, RemoteError, WorkerKilledError
+from zcluster.errors import DataLost, InvalidArgument, RemoteError, WorkerKilledError
 
 pytestmark = pytest.mark.processes
 
@@ -211,6 +213,62 @@ def test_a_killed_worker_is_told_quickly_with_its_cause(
         assert client.submit(abs, -2).result(10) == 2
 
 
+def crash() -> None:
+    print("before it")
+    ctypes.string_at(0)
+
+
+def test_a_fault_is_told_once_in_the_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with Client(n_workers=1, threads_per_worker=1) as client:
+        future = client.submit(crash)
+        error = future.exception(20)
+    assert isinstance(error, WorkerKilledError)
+    text = str(error)
+    assert "Segmentation fault" in text
+    assert "in crash [Z016]" in text
+    assert "before it\n" in text
+    assert "slots.py" not in text
+    assert "Segmentation fault" not in capfd.readouterr().err
+
+
+FAILING_CALLS = """
+import sys, threading
+from zcluster.distributed import Client
+
+def ratio(a):
+    return 1 / a
+
+client = Client(n_workers=1, threads_per_worker=1)
+how = sys.argv[1]
+if how == "run":
+    client.run(ratio, 0)
+elif how == "lock":
+    client.submit(ratio, threading.Lock())
+elif how == "recreate":
+    client.recreate(client.submit(ratio, 0))
+elif how == "upload":
+    client.upload_file(sys.argv[2])
+elif how == "client":
+    Client(n_workers="two")
+"""
+
+
+@pytest.mark.parametrize("how", ["run", "lock", "recreate", "upload", "client"])
+def test_no_call_of_a_client_shows_frames_of_zcluster(tmp_path: Path, how: str) -> None:
+    module = tmp_path / "broken_module.py"
+    module.write_text("1 / 0\n")
+    run = subprocess.run(
+        [sys.executable, "-c", FAILING_CALLS, how, str(module)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert run.returncode == 1
+    assert "Error: " in run.stderr or "InvalidArgument: " in run.stderr
+    assert f'File "{Path(zcluster.__file__).parent}' not in run.stderr
+    assert "cloudpickle.py" not in run.stderr
+
+
 # ------------------------------------------------------------------------ a second look
 
 
@@ -269,3 +327,14 @@ def test_large_arguments_of_a_failed_call_are_still_there(client: Client) -> Non
 def test_a_call_without_error_gives_its_result(client: Client) -> None:
     assert client.recreate(client.submit(ratio, 4, 2)) == 2
     assert client.recreate(client.map(abs, [-3])[0]) == 3
+
+
+def test_what_cannot_be_meant_is_told_at_the_call(client: Client) -> None:
+    with pytest.raises(InvalidArgument, match="name is 5, expected text"):
+        Client(name=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="n_workers is 'two', expected a whole number"):
+        client.wait_for_workers("two")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="filename is 5, expected the path"):
+        client.upload_file(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="found 5, expected a future of this client"):
+        client.recreate(5)  # type: ignore[arg-type]

@@ -45,6 +45,10 @@ def parent(value: int) -> int:
     return int(get_client().submit(child, value, pure=False).result())
 
 
+def wide_parent(value: int) -> int:
+    return int(get_client().submit(child, value, threads=2, pure=False).result())
+
+
 @pytest.mark.parametrize("function", [fibonacci, with_worker_client])
 def test_a_recursion_runs_in_one_slot(client: Client, function: Any) -> None:
     assert client.submit(function, 9, pure=False).result(60) == 34
@@ -53,6 +57,12 @@ def test_a_recursion_runs_in_one_slot(client: Client, function: Any) -> None:
 def test_all_slots_wait_and_nothing_hangs(client: Client) -> None:
     futures = client.map(parent, range(200), pure=False)
     assert client.gather(futures) == list(range(1, 201))
+
+
+def test_tasks_of_several_threads_wait_and_nothing_hangs() -> None:
+    with Client(n_workers=1, threads_per_worker=2, set_as_default=False) as client:
+        futures = client.map(wide_parent, range(20), threads=2, pure=False)
+        assert client.gather(futures) == list(range(1, 21))
 
 
 def test_threads_that_stood_in_are_gone_afterwards(client: Client) -> None:

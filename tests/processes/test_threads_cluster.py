@@ -120,7 +120,7 @@ def test_closing_is_quick_and_leaves_nothing(until: Callable[..., None]) -> None
     until(lambda: set(threading.enumerate()) <= threads, what="the end of all threads")
     del client
     gc.collect()
-    assert len(descriptors()) <= len(files)
+    until(lambda: len(descriptors()) <= len(files), what="the end of all descriptors")
     assert not os.path.exists(scratch)
 
 

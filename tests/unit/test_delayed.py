@@ -489,6 +489,15 @@ IMPORTS = [
 ]
 
 
+def test_a_task_may_use_the_module_itself() -> None:
+    def nested(number: int) -> Any:
+        return callable_module(abs)(-number).compute()
+
+    callable_module: Any = sys.modules["zcluster.delayed"]
+    assert delayed(nested)(3).compute() == 3
+    assert pickle.loads(pickle.dumps(callable_module)) is callable_module
+
+
 @pytest.mark.parametrize("imports", IMPORTS)
 def test_the_module_can_be_called_in_any_order_of_imports(imports: str) -> None:
     code = f"""

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from zcluster import errors
-from zcluster.errors import RemoteError, ZClusterError
+from zcluster.errors import InvalidArgument, RemoteError, ZClusterError
 
 CLASSES: list[type[ZClusterError]] = [getattr(errors, name) for name in errors.__all__]
 STANDARD = {
     "InvalidArgument": ValueError,
     "NotSerializable": TypeError,
-    "ClientClosed": RuntimeError,
+    "ClientClosed": ValueError,
+    "StartError": OSError,
+    "UnknownKey": KeyError,
+    "NotCallable": TypeError,
     "NoWorkers": TimeoutError,
     "StoreFull": MemoryError,
     "ResultNotSerializable": TypeError,
@@ -98,6 +101,14 @@ def test_a_text_ends_in_its_code_once(kind: type[ZClusterError]) -> None:
     assert str(kind(str(error))) == str(error), "it came over the wire as text"
     assert str(kind("")) == ""
     assert error.args == ("what was found",)
+
+
+def test_a_text_that_goes_on_after_another_s_has_its_code_at_the_end_only() -> None:
+    inner = InvalidArgument("x is 5, expected 1")
+    assert str(InvalidArgument(f"limit: {inner}; 0 is possible")) == (
+        "limit: x is 5, expected 1; 0 is possible [Z001]"
+    )
+    assert str(RemoteError("Bad: it\n\nTraceback\nBad: it\n")).endswith("\nBad: it [Z019]")
 
 
 def test_each_class_has_a_code_of_its_own() -> None:

@@ -13,7 +13,7 @@ import pytest
 import zcluster
 from zcluster import config
 from zcluster.errors import InvalidArgument, InvariantError
-from zcluster.tracebacks import hide_frames, hides_frames
+from zcluster.tracebacks import hide_frames, hides_frames, make_traceback, reduce_traceback
 
 FOLDER = Path(zcluster.__file__).parent
 SOURCE = """
@@ -104,3 +104,29 @@ def test_lines_stay_what_they_were(ours: dict[str, Any]) -> None:
 def test_results_and_names_pass_through(ours: dict[str, Any]) -> None:
     assert ours["public"](divide, 2) == 0.5
     assert ours["public"].__name__ == "public"
+
+
+def test_a_traceback_made_again_is_shown_alike() -> None:
+    def over_lines(x: int) -> float:
+        return (
+            x + 1 / x
+        )  # fmt: skip
+
+    for call in (lambda: divide(0), lambda: over_lines(0), lambda: [1 / x for x in (0,)]):
+        with pytest.raises(ZeroDivisionError) as caught:
+            call()
+        trace = caught.value.__traceback__
+        assert trace is not None
+        shown = traceback.format_tb(trace)
+        for _ in range(2):  # also one that was made again, as where a task waits for another one
+            make, arguments = reduce_traceback(trace)
+            trace = make(*arguments)
+            assert traceback.format_tb(trace) == shown
+        assert trace.tb_frame.f_globals["__name__"] == __name__
+
+
+def test_a_traceback_without_columns_is_made_again_without_them() -> None:
+    trace = make_traceback([(__file__, "f", "m", 3, None, None, None)])
+    (shown,) = traceback.format_tb(trace)
+    assert "^" not in shown
+    assert "line 3, in f" in shown

@@ -296,3 +296,67 @@ def test_nobody_answers_in_time(tmp_path: Path) -> None:
     with pytest.raises((StartError, OSError), match=r"."):
         Client(f"ipc://{tmp_path}/nobody", timeout=0.2)
     assert time.monotonic() < start + 5
+
+
+@pytest.mark.dask("submit(allow_other_workers=)")
+def test_submit_to_others_if_need_be(client: Client) -> None:
+    future = client.submit(inc, 50, workers="nobody-here", allow_other_workers=True)
+    assert future.result(timeout=10) == 51
+
+
+@pytest.mark.dask("Client.retry")
+def test_client_retry(client: Client, tmp_path: Path) -> None:
+    future = client.submit(grow_to, str(tmp_path / "retried"), 2)
+    with pytest.raises(OSError, match="only 1"):
+        future.result()
+    client.retry([future])
+    assert future.result() == 2
+
+
+@pytest.mark.dask("scatter(direct=)")
+def test_scatter_around_the_scheduler(client: Client) -> None:
+    assert client.scatter(80_000, direct=True).result() == 80_000
+
+
+@pytest.mark.dask("scatter(range)")
+def test_scatter_of_a_range_is_a_list(client: Client) -> None:
+    assert client.gather(client.scatter(range(3))) == [0, 1, 2]
+
+
+@pytest.mark.dask("Client.normalize_collection")
+def test_normalize_collection(client: Client) -> None:
+    kept = client.persist(zcluster.delayed(inc)(400))
+    assert client.normalize_collection(kept).compute() == 401
+
+
+@pytest.mark.dask("Client.futures_of")
+def test_futures_of(client: Client) -> None:
+    future = client.submit(inc, 1)
+    assert client.futures_of([future, {"a": future}]) == [future]
+
+
+@pytest.mark.dask("cancel(force=)")
+def test_cancel_whoever_else_wants_it(client: Client) -> None:
+    gate = Event("force-gate")
+    future = client.submit(Event.wait, gate, pure=False)
+    client.cancel([future], force=True)
+    assert future.cancelled()
+    gate.set()
+
+
+@pytest.mark.dask("Future()")
+def test_a_future_made_from_a_key(client: Client) -> None:
+    kept = client.submit(inc, 600, key="known-by-key")
+    assert Future("known-by-key", client).result() == kept.result() == 601
+
+
+@pytest.mark.dask("Client.current")
+def test_current(client: Client) -> None:
+    with client.as_current():
+        assert Client.current() is client
+
+
+@pytest.mark.dask("Client(address) of nobody raises OSError")
+def test_nobody_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"."):
+        Client(f"ipc://{tmp_path}/nobody", timeout=0.2)

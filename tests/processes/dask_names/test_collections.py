@@ -200,3 +200,41 @@ def test_client_as_scheduler(client: Client) -> None:
 
 
 # -------------------------------------------------------------------------- below the surface
+
+
+@pytest.mark.dask("dask.is_dask_collection")
+def test_what_is_lazy() -> None:
+    assert zcluster.is_dask_collection(zcluster.delayed(1))
+    assert not zcluster.is_dask_collection(1)
+
+
+@pytest.mark.dask("dask.istask")
+def test_what_is_a_task() -> None:
+    assert zcluster.istask((inc, 1))
+    assert not zcluster.istask((1, inc))
+
+
+@pytest.mark.dask("annotate(anything=)")
+def test_annotate_takes_anything() -> None:
+    with zcluster.annotate(colour="blue"):
+        assert zcluster.delayed(inc)(1).compute() == 2
+
+
+@pytest.mark.dask("dask.get_annotations")
+def test_get_annotations() -> None:
+    with zcluster.annotate(priority=1), zcluster.annotate(retries=2):
+        assert zcluster.get_annotations() == {"priority": 1, "retries": 2}
+    assert zcluster.get_annotations() == {}
+
+
+@pytest.mark.dask("dask.get")
+def test_get() -> None:
+    assert tuple(zcluster.get(graph(), ["y", "z"])) == (2, 14)
+
+
+@pytest.mark.dask("dask.base.tokenize")
+def test_tokenize() -> None:
+    from zcluster.base import tokenize
+
+    assert tokenize([1, "a"], x=2) == tokenize([1, "a"], x=2)
+    assert tokenize(1) != tokenize(2)

@@ -6,6 +6,7 @@ import asyncio
 import operator
 import queue
 import traceback
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -17,6 +18,7 @@ from zcluster.distributed import (
     Event,
     Future,
     Lock,
+    Queue,
     Variable,
     as_completed,
     fire_and_forget,
@@ -299,3 +301,47 @@ class Counter:
     def add(self, by: int) -> int:
         self.n += by
         return self.n
+
+
+@pytest.mark.dask("Future._repr_html_")
+def test_html(client: Client) -> None:
+    future = client.submit(inc, 1)
+    future.result()
+    html = future._repr_html_()
+    assert "finished" in html
+    assert future.key in html
+
+
+@pytest.mark.dask("as_completed(raise_errors=)")
+def test_as_completed_with_errors(client: Client) -> None:
+    bad = client.submit(divide, 1, 0)
+    ((same, error),) = as_completed([bad], with_results=True, raise_errors=False)
+    assert same is bad
+    assert error[0] is ZeroDivisionError
+
+
+@pytest.mark.dask("progress(notebook=)")
+def test_progress_as_text(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    futures = client.map(inc, range(160, 164))
+    progress(futures, notebook=False)
+    wait(futures)
+    assert "100%" in "".join(capfd.readouterr())
+
+
+@pytest.mark.dask("timeout='10s'")
+def test_timeouts_in_words(client: Client) -> None:
+    from zcluster.distributed import TimeoutError
+
+    gate = Event("words-gate")
+    future = client.submit(Event.wait, gate, pure=False)
+    attempts: list[Callable[[], Any]] = [
+        lambda: wait(future, timeout="50ms"),
+        lambda: next(as_completed([future], timeout="50ms")),
+        lambda: Queue("words").get(timeout="50ms"),
+        lambda: future.result(timeout="50ms"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(TimeoutError):
+            attempt()
+    gate.set()
+    assert future.result(timeout=10)

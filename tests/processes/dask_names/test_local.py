@@ -19,6 +19,7 @@ from zcluster.diagnostics import (
     ProgressBar,
     ResourceProfiler,
 )
+from zcluster.distributed import get_client
 from zcluster.threaded import get
 
 pytestmark = pytest.mark.processes
@@ -190,3 +191,52 @@ def test_callback() -> None:
     with Callback(pretask=lambda key, dsk, state: keys.append(key)):
         total(2).compute(scheduler="threads")
     assert len(keys) == 3
+
+
+@pytest.mark.dask("dask.config.update_defaults")
+def test_defaults() -> None:
+    zcluster.config.update_defaults({"of-a-package": {"size": 3}})
+    assert zcluster.config.get("of-a-package.size") == 3
+
+
+@pytest.mark.dask("dask.config.get of no key raises KeyError")
+def test_no_such_key() -> None:
+    with pytest.raises(KeyError):
+        zcluster.config.get("of-nobody.size")
+
+
+@pytest.mark.dask("get_client() of none raises ValueError")
+def test_no_client() -> None:
+    """Libraries ask like this whether there is a cluster."""
+    with pytest.raises(ValueError, match=r"[Cc]lient"):
+        get_client()
+
+
+@pytest.mark.dask("dask.config.pop")
+def test_pop() -> None:
+    zcluster.config.set({"scheduler": "sync"})
+    assert zcluster.config.pop("scheduler") == "sync"
+    assert zcluster.config.get("scheduler", None) is None
+
+
+@pytest.mark.dask("dask.config.serialize", "dask.config.deserialize")
+def test_serialize() -> None:
+    text = zcluster.config.serialize({"a": {"b": 1}})
+    assert zcluster.config.deserialize(text) == {"a": {"b": 1}}
+
+
+@pytest.mark.dask("dask.config.expand_environment_variables")
+def test_expand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "there")
+    expanded = zcluster.config.expand_environment_variables({"x": ["$PLACE"]})
+    assert expanded == {"x": ["there"]}
+
+
+@pytest.mark.dask("dask.diagnostics.visualize")
+def test_visualize(tmp_path: Path) -> None:
+    from zcluster.diagnostics import visualize
+
+    with Profiler() as profiler, ResourceProfiler(dt=0.01) as resources:
+        zcluster.delayed(spend)().compute(scheduler="threads")
+    visualize([profiler, resources], filename=str(tmp_path / "profile.html"), show=False)
+    assert (tmp_path / "profile.html").stat().st_size > 500

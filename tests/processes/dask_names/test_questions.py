@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -224,3 +225,46 @@ def spell(_: int) -> tuple[float, float]:
     while time.monotonic() < start + 0.005:
         pass
     return start, time.monotonic()
+
+
+@pytest.mark.dask("Client.write_scheduler_file")
+def test_write_scheduler_file(client: Client, tmp_path: Path) -> None:
+    client.write_scheduler_file(str(tmp_path / "scheduler.json"))
+    with Client(scheduler_file=str(tmp_path / "scheduler.json"), set_as_default=False) as other:
+        assert other.submit(inc, 1).result() == 2
+
+
+@pytest.mark.dask("Client.story")
+def test_story(client: Client) -> None:
+    future = client.submit(inc, 7, key="told")
+    future.result()
+    assert len(client.story("told")) > 1
+    assert list(client.story("told")) == list(client.story(future))
+
+
+@pytest.mark.dask("LocalCluster.wait_for_workers", "LocalCluster.scheduler_info")
+def test_a_cluster_waits_for_its_workers() -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1) as cluster:
+        cluster.wait_for_workers(1)
+        assert len(cluster.scheduler_info["workers"]) == 1
+
+
+@pytest.mark.dask("Client.shutdown")
+def test_shutdown() -> None:
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1)
+    own = Client(cluster, set_as_default=False)
+    own.shutdown()
+    assert "closed" in str(own.status)
+    assert "closed" in str(cluster.status)
+
+
+@pytest.mark.dask("LocalCluster.workers", "LocalCluster.dashboard_link", "Client.dashboard_link")
+def test_what_scripts_print_of_a_cluster(client: Client) -> None:
+    assert len(client.cluster.workers) == 2
+    assert str(client.dashboard_link) == str(client.cluster.dashboard_link)
+
+
+@pytest.mark.dask("Client.scheduler", "Client.id")
+def test_what_scripts_print_of_a_client(client: Client) -> None:
+    assert client.scheduler.address == client.cluster.scheduler_address
+    assert isinstance(client.id, str)

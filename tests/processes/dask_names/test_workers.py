@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+import zcluster
 from zcluster.distributed import (
     Actor,
     Client,
     Event,
+    as_completed,
     get_client,
     get_worker,
     rejoin,
@@ -238,3 +240,42 @@ def test_executor_is_the_old_client() -> None:
     from zcluster.distributed import Executor
 
     assert Executor is Client
+
+
+@pytest.mark.dask("distributed.local_client")
+def test_local_client(client: Client) -> None:
+    from zcluster.distributed import local_client
+
+    def task() -> Any:
+        with local_client() as here:
+            return here.submit(inc, 1).result()
+
+    assert client.submit(task).result(timeout=10) == 2
+
+
+@pytest.mark.dask("get_worker().get_current_task")
+def test_the_current_task(client: Client) -> None:
+    future = client.submit(lambda: get_worker().get_current_task(), key="who-am-i")
+    assert future.result() == "who-am-i"
+
+
+@pytest.mark.dask("distributed.print", "distributed.warn")
+def test_print(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    from zcluster.distributed import print as print_there
+
+    client.submit(print_there, "from a task", pure=False).result()
+    seen = ""
+    for _ in as_completed([client.submit(inc, 3000 + i) for i in range(200)]):
+        seen += "".join(capfd.readouterr())
+    assert "from a task" in seen
+
+
+def test_lazy_calls_within_tasks(client: Client) -> None:
+    """Not a name of Dask's: a task that computes a collection waits for itself without harm."""
+
+    def outer(n: int) -> Any:
+        lazy = zcluster.delayed(sum)([zcluster.delayed(inc)(i) for i in range(n)])
+        with worker_client():
+            return lazy.compute()
+
+    assert client.gather(client.map(outer, range(1, 7))) == [1, 3, 6, 10, 15, 21]

@@ -30,6 +30,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     configuration.refresh()
 
 
+def test_without_a_subcommand_it_tells_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("Usage: zcluster config ")
+    assert said.err == ""
+
+
 def test_list_has_every_key_and_who_set_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.parent.mkdir()
     file.write_text("progress = false\n")

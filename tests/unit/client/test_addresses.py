@@ -75,6 +75,11 @@ def test_arguments_that_contradict_each_other_are_refused(tmp_path: Path) -> Non
         find("ipc:///x", n_workers=2)
 
 
+def test_a_scheduler_file_is_a_path() -> None:
+    with pytest.raises(InvalidArgument, match="scheduler_file is 5, expected the path of a file"):
+        find(None, 5)  # type: ignore[arg-type]
+
+
 def test_a_clusters_options_are_checked_at_the_call() -> None:
     with pytest.raises(InvalidArgument, match="n_workers is -1"):
         find(n_workers=-1)

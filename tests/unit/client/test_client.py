@@ -155,8 +155,27 @@ def test_keys_of_a_map(client: Client) -> None:
     assert client.gather(futures) == [-1, -2]
     with pytest.raises(InvalidArgument, match="found 1 keys for 2 calls"):
         client.map(operator.neg, [1, 2], key=["a"])
+    apart = client.map(operator.neg, [1, 1], key="mine", pure=False)
+    assert all(future.key.startswith("mine-") for future in apart)
+    assert len({future.key for future in [*futures, *apart]}) == 4
     with pytest.raises(InvalidArgument, match="expected iterables"):
         client.map(operator.neg)
+
+
+def test_a_map_may_make_actors(client: Client, cluster: Any) -> None:
+    futures = client.map(operator.neg, [1, 1], actor=True)
+    assert len({future.key for future in futures}) == 2
+    cluster.until(lambda: cluster.told(Submit))
+    needs = [layer.needs for message in cluster.told(Submit) for layer in message.layers]
+    assert needs and all(need is not None and need.actor for need in needs)
+
+
+def test_a_client_cannot_travel_and_says_what_to_do(client: Client) -> None:
+    for argument in (client, {"deep": [client]}):
+        with pytest.raises(NotSerializable, match=r"in a task get_client\(\) gives one"):
+            client.submit(len, argument)
+    with pytest.raises(NotSerializable, match="get_client"):
+        client.submit(lambda: client.scheduler_info())
 
 
 # ------------------------------------------------------------------------- gather
@@ -274,9 +293,9 @@ def test_what_a_client_says_of_its_cluster(client: Client, cluster: Any) -> None
     assert "worker0" in client._repr_html_()  # as it was when it closed
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "5"])
+@pytest.mark.parametrize("timeout", [0, -1, "soon", True])
 def test_a_timeout_has_to_be_seconds(timeout: Any) -> None:
-    with pytest.raises(InvalidArgument, match="timeout is"):
+    with pytest.raises(InvalidArgument, match="timeout is|a time is expected"):
         Client("ipc:///nowhere", timeout=timeout)
 
 

@@ -34,6 +34,8 @@ from zcluster.errors import InvalidArgument
         ({"resources": {"a b": 1}}, r"resources has 'a b': 1; expected names"),
         ({"resources": {"GPU": -1}}, r"resources has 'GPU': -1"),
         ({"resources": {"GPU": "1"}}, r"resources has 'GPU': '1'"),
+        ({"resources": "GPU"}, r"resources is 'GPU', expected a dict"),
+        ({"local_directory": 5}, r"local_directory is 5, expected the path"),
         ({"name": ""}, r"name is ''"),
         ({"name": "--help"}, r"name is '--help'"),
         ({"local_directory": "/no/such"}, r"'/no/such' is not a folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,12 @@ def fill(folder: Path, *names: str) -> Path:
 
 
 def test_a_file_goes_under_its_name(tmp_path: Path) -> None:
-    fill(tmp_path, "a.py", "b.zip")
+    fill(tmp_path, "a.py")
+    archive = tmp_path / "b.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("c.py", "")
     assert collect(tmp_path / "a.py") == {"a.py": b"a.py"}
-    assert collect(tmp_path / "b.zip") == {"b.zip": b"b.zip"}
+    assert collect(archive) == {"b.zip": archive.read_bytes()}
 
 
 def test_a_package_keeps_its_name_and_a_folder_of_modules_has_none(tmp_path: Path) -> None:
@@ -40,7 +44,11 @@ def test_compiled_files_and_histories_stay_at_home(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path, "a.txt", "large.py")
+    fill(tmp_path, "a.txt", "large.py", "a-b.py", "text.whl")
+    with pytest.raises(InvalidArgument, match="'a-b' is no name of a module"):
+        collect(tmp_path / "a-b.py")
+    with pytest.raises(InvalidArgument, match="no zip archive"):
+        collect(tmp_path / "text.whl")
     with pytest.raises(InvalidArgument, match="neither a module nor an archive"):
         collect(tmp_path / "a.txt")
     with pytest.raises(InvalidArgument, match="no file or folder"):

@@ -202,7 +202,8 @@ def test_as_completed_gives_or_raises_errors(client: Client) -> None:
     bad = client.submit(operator.truediv, 1, 0)
     ((future, error),) = as_completed([bad], with_results=True, raise_errors=False)
     assert future is bad
-    assert isinstance(error, ZeroDivisionError)
+    assert error[0] is type(error[1]) is ZeroDivisionError
+    assert error[2] is error[1].__traceback__
     with pytest.raises(ZeroDivisionError):
         list(as_completed([bad], with_results=True))
     assert list(as_completed([bad])) == [bad]

@@ -153,6 +153,11 @@ def test_a_wrong_value_changes_nothing() -> None:
     assert config.get("progress") == "auto"
 
 
+def test_what_is_no_mapping_cannot_be_set() -> None:
+    with pytest.raises(InvalidArgument, match=r"config.set was given 5, expected a dict"):
+        config.set(5)  # type: ignore[arg-type]
+
+
 def test_an_unknown_key_is_warned_of_and_kept() -> None:
     with pytest.warns(UserWarning, match=r"sets worker.thread, .*did you mean worker.threads\?"):
         config.set({"worker.thread": 2})

@@ -196,6 +196,21 @@ def test_a_task_that_waits_for_others_holds_no_slot(bench: Any) -> None:
     assert batches(b) == [[3]]
 
 
+def test_a_task_of_several_threads_that_waits_leaves_all_its_slots(bench: Any) -> None:
+    b = bench(slots=2)
+    b.assign({1: []}, threads=2)
+    b.assign({2: []}, threads=2, layer=2)
+    assert batches(b) == [[1]]
+    b.hear(Blocked([1], True))
+    assert batches(b) == [[2]]
+    b.hear(Blocked([2], True))
+    b.assign({3: [], 4: []}, layer=3)
+    assert batches(b) == [[3], [4]]
+    b.done([1])
+    b.done([2])
+    assert b.core.workers[0].free == 0
+
+
 def test_a_task_that_left_its_slot_for_good_ends_with_its_record(bench: Any) -> None:
     b = bench(slots=1)
     b.assign({1: [], 2: []})

@@ -138,7 +138,20 @@ def test_a_task_that_waits_for_others_makes_room(desk: Any, graph_of: Any) -> No
     assert d.assigned() == {}
     d.finish(node, [first, first + 1], seconds=1.0)
     assert d.assigned() == {"n": [first + 2]}
-    assert d.state.nodes[node.index].blocked == set()
+    assert d.state.nodes[node.index].blocked == {}
+
+
+def test_a_task_of_several_threads_that_waits_leaves_all_its_slots(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk()
+    client, node = d.client(), d.node(slots=2)
+    first = d.submit(client, graph_of([()] * 2, needs=Needs(threads=2)))
+    assert d.assigned() == {"n": [first]}
+    d.tell(node, Blocked([first], True))
+    assert d.assigned() == {"n": [first + 1]}
+    d.finish(node, [first, first + 1])
+    assert d.state.nodes[node.index].blocked == {}
 
 
 def test_a_node_speaks_of_its_own_tasks_alone(desk: Any, graph_of: Any) -> None:
@@ -148,4 +161,4 @@ def test_a_node_speaks_of_its_own_tasks_alone(desk: Any, graph_of: Any) -> None:
     (name,) = d.assigned()
     liar = other if name == "one" else node
     d.tell(liar, Blocked([first, 77], True))
-    assert d.state.nodes[liar.index].blocked == set()
+    assert d.state.nodes[liar.index].blocked == {}
