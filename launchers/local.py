@@ -14,8 +14,10 @@ import signal
 import site
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import zcluster
+from zcluster.config.sources import LAUNCHED
 from zcluster.errors import StartError
 from zcluster.launching import Command
 
@@ -108,7 +110,7 @@ class LocalLauncher:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(read,),
                 start_new_session=True,
-                env=_environment(),
+                env=_environment(command.variables),
             )
         except OSError as error:
             os.close(write)
@@ -120,13 +122,14 @@ class LocalLauncher:
         return LocalProcess(process, write)
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment, with the folder zcluster came from on the children's path.
+def _environment(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return our environment with more variables, and with a path for the children.
 
-    Not where that is an installation's own folder: ahead of the standard library,
-    old backports in it would win.
+    The folder zcluster came from is on it, unless that is an installation's own folder: ahead of
+    the standard library, old backports in it would win.
     """
-    environment = dict(os.environ)
+    environment = dict(os.environ) | dict(variables)
+    environment[LAUNCHED] = "1"  # what is wrong with settings was said here
     root = os.path.dirname(os.path.abspath(zcluster.__path__[0]))
     installed = {*site.getsitepackages(), site.getusersitepackages()}
     if root not in installed and os.path.realpath(root) not in map(os.path.realpath, installed):

@@ -6,6 +6,8 @@ made before `compute`, which walks the nodes once (with no recursion: a chain ma
 memory allows), packs each call and gives the calls to a graph, those of one function side by side.
 Arguments that are plain data are read then, so they should not be changed in between.
 
+For a runner in this process nothing is packed: functions and arguments are the objects themselves.
+
 Operators, indexing, attributes and method calls on a `Delayed` are lazy as well. What would need
 the value now (``bool``, ``len``, iteration) raises, unless `nout` says how many parts there are.
 
@@ -15,6 +17,7 @@ or the function in it, so that ``from zcluster.delayed import Delayed`` may come
 
 from __future__ import annotations
 
+import importlib
 import operator
 import os
 import sys
@@ -24,7 +27,7 @@ from types import MethodType, ModuleType
 from typing import Any, NamedTuple, NoReturn, overload
 
 from zcluster.collection.base import Lowered
-from zcluster.collection.compute import Computable, container_parts
+from zcluster.collection.compute import Computable
 from zcluster.errors import InvalidArgument, InvalidGraph
 from zcluster.graph.annotations import current_options
 from zcluster.graph.conversion import (
@@ -48,6 +51,7 @@ from zcluster.protocol.calls import (
     pack_call,
     reduce_as_input,
 )
+from zcluster.protocol.held import HeldCall, container_parts, hold_call, passes_objects
 from zcluster.protocol.objects import ATOMS, dumps_small, plan
 from zcluster.protocol.tokens import tokenize
 
@@ -79,6 +83,13 @@ class _Frozen(NamedTuple):
 
     function: Packed | None
     call: PackedCall
+    inputs: list[Any]
+
+
+class _Held(NamedTuple):
+    """A call of objects that are here; None: the node has a value, which is its argument."""
+
+    call: HeldCall | None
     inputs: list[Any]
 
 
@@ -147,7 +158,7 @@ class Delayed(Computable):
     @staticmethod
     def __zcluster_lower__(collections: Sequence[Delayed]) -> Lowered:
         """Return a graph of the calls, and how to pick the results from its outputs."""
-        graph, tasks = _Lowering(collections).build()
+        graph, tasks = _Lowering(collections, passes_objects()).build()
         places = graph.want(tasks)
         return graph, lambda values: [values[places[task]] for task in tasks]
 
@@ -169,7 +180,9 @@ class Delayed(Computable):
         lowering = _Lowering([self])
         lowering.read()
         records = []
-        for node, (function, call, inputs) in zip(lowering.nodes, lowering.frozen, strict=True):
+        for node, one in zip(lowering.nodes, lowering.calls, strict=True):
+            assert isinstance(one, _Frozen)  # nothing is held in a pickle
+            function, call, inputs = one
             large = None if call.plan is None else call.plan.tobytes()
             # A number for an input in this list; what else there is travels as it is.
             refs = [lowering.number(v) if isinstance(v, Delayed) else v for v in inputs]
@@ -469,9 +482,10 @@ def _holds_inputs(value: Any) -> bool:
 class _Lowering:
     """Turns the nodes that some `Delayed` need into rows, without recursion."""
 
-    def __init__(self, wanted: Sequence[Delayed]) -> None:
+    def __init__(self, wanted: Sequence[Delayed], holds: bool = False) -> None:
+        self.holds = holds  # calls that are made in this process
         self.nodes: list[Delayed] = []
-        self.frozen: list[_Frozen] = []
+        self.calls: list[_Frozen | _Held] = []
         self.rows = Rows()
         self._numbers: dict[int, int] = {}  # id of a node to its number
         self._by_key: dict[str, int] = {}
@@ -493,12 +507,13 @@ class _Lowering:
         return number
 
     def read(self) -> None:
-        """Pack the call of each node, once."""
+        """Pack or hold the call of each node, once."""
         functions: dict[int, Packed] = {}  # by id: a node keeps its function
         for node in self.nodes:  # grows meanwhile
-            frozen = _pack(node, functions)
-            self.frozen.append(frozen)
-            for value in frozen.inputs:
+            holds = self.holds and type(node._function) is not _Frozen
+            call = _hold(node) if holds else _pack(node, functions)
+            self.calls.append(call)
+            for value in call.inputs:
                 if isinstance(value, Delayed):
                     self.number(value)
 
@@ -507,19 +522,26 @@ class _Lowering:
         self.read()
         rows, numbers = self.rows, self._numbers
         graph = rows.graph
-        for node, (function, call, values) in zip(self.nodes, self.frozen, strict=True):
+        for node, one in zip(self.nodes, self.calls, strict=True):
             inputs = [
                 numbers[id(value)] if isinstance(value, Delayed) else graph.add_import(value)
-                for value in values
+                for value in one.inputs
             ]
+            rows.keys.append(node.key)
+            option = rows.option(node._options)
+            if isinstance(one, _Held):
+                if one.call is None:
+                    rows.hold_value(node._args[0], node._pure, option)
+                else:
+                    rows.hold(node._name, one.call, inputs, node._pure, option)
+                continue
+            function, call, _ = one
             if call.plan is not None:
                 inputs.append(graph.add_import(LargeArgument(call.plan)))
             place = NO_FUNCTION
             if function is not None:
                 place = rows.packed_function(node._name, function)
-            rows.keys.append(node.key)
-            group = (place, call.form, node._pure, rows.option(node._options))
-            rows.add(group, inputs, call.constant)
+            rows.add((place, call.form, node._pure, option), inputs, call.constant)
         tasks = number_tasks(rows)
         order_graph(graph)
         return graph, [tasks[number] for number in self.wanted]
@@ -555,6 +577,15 @@ def _pack_plain(args: tuple[Any, ...]) -> PackedCall | None:
     if not literals or shape == ONE_LITERAL or not are_plain(literals):
         return None
     return PackedCall(CALL_PACKED, _templates.fill(shape, literals), None, inputs)
+
+
+def _hold(node: Delayed) -> _Held:
+    """Make the call of a node ready to be made in this process."""
+    function = node._function
+    if function is None:
+        return _Held(None, [])
+    assert not isinstance(function, _Frozen)  # looked at before
+    return _Held(*hold_call(function, node._args, node._kwargs))
 
 
 def _pack(node: Delayed, functions: dict[int, Packed]) -> _Frozen:
@@ -603,6 +634,10 @@ class _CallableModule(ModuleType):
     @staticmethod
     def __call__(*args: Any, **kwargs: Any) -> Any:
         return delayed(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickles know modules by their exact type, so this one has to say where it is.
+        return importlib.import_module, (__name__,)
 
 
 sys.modules[__name__].__class__ = _CallableModule

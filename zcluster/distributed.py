@@ -8,14 +8,17 @@ compute with.
 
 from __future__ import annotations
 
+import builtins
+import warnings
 import weakref
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, NoReturn
 
 from zcluster.client.actors import Actor, ActorFuture
 from zcluster.client.client import Client, get_client
 from zcluster.client.cluster import LocalCluster
 from zcluster.client.default import default_client, follow_default
+from zcluster.client.describing import Status
 from zcluster.client.future import Future
 from zcluster.client.inner import rejoin, secede, worker_client
 from zcluster.client.locks import Event, Lock, MultiLock, Semaphore
@@ -35,12 +38,29 @@ from zcluster.collection.compute import pop_runner, push_runner
 from zcluster.errors import ClientClosed, WorkerKilledError
 from zcluster.graph.layers import Graph
 from zcluster.servers.calls import get_worker
+from zcluster.types import Reschedule
 
 # The standard library's own, so that code written for other executors catches it.
 TimeoutError = TimeoutError
 
 #: The old name of `Client`, with ``submit``, ``map``, ``gather`` and ``get``.
 Executor = Client
+
+#: What an actor's methods return.
+BaseActorFuture = ActorFuture
+
+
+def CompatibleExecutor(*args: Any, **kwargs: Any) -> NoReturn:
+    """Raise: this is `Client.get_executor` now, as in Dask."""
+    raise NotImplementedError("CompatibleExecutor is gone; use Client(...).get_executor()")
+
+
+#: The old name of `worker_client`.
+local_client = worker_client
+
+#: What tasks print and warn of appears at the client in any case.
+print = builtins.print
+warn = warnings.warn
 
 #: The name that Dask has for it.
 KilledWorker = WorkerKilledError
@@ -51,8 +71,10 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Actor",
     "ActorFuture",
+    "BaseActorFuture",
     "CancelledError",
     "Client",
+    "CompatibleExecutor",
     "Event",
     "Executor",
     "Future",
@@ -61,7 +83,9 @@ __all__ = [
     "Lock",
     "MultiLock",
     "Queue",
+    "Reschedule",
     "Semaphore",
+    "Status",
     "TimeoutError",
     "Variable",
     "WorkerPlugin",
@@ -71,10 +95,13 @@ __all__ = [
     "futures_of",
     "get_client",
     "get_worker",
+    "local_client",
+    "print",
     "progress",
     "rejoin",
     "secede",
     "wait",
+    "warn",
     "worker_client",
 ]
 

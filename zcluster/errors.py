@@ -6,12 +6,14 @@
     ├── InvalidArgument (ValueError)      a value that cannot be meant: raised at the call
     │   ├── InvalidAddress
     │   ├── InvalidGraph                  a cycle, a missing key, an unhashable key
-    │   └── UnknownWorker                 a worker name or address nobody has
+    │   ├── UnknownWorker                 a worker name or address nobody has
+    │   ├── UnknownKey (KeyError)         a key that the configuration does not have
+    │   └── NotCallable (TypeError)       what stands where a function is expected
     ├── NotSerializable (TypeError)       an object that cannot travel, and its bad part
     ├── ProtocolError                     the peer said something it may not say
     │   └── VersionMismatch
     ├── ClusterError                      the machinery failed, not the user's function
-    │   ├── StartError                    a process or a connection did not come up
+    │   ├── StartError (OSError)          a process or a connection did not come up
     │   ├── SchedulerLost
     │   ├── ClientClosed
     │   ├── NoWorkers                     nobody could run it in time
@@ -46,6 +48,7 @@ __all__ = [
     "InvalidGraph",
     "InvariantError",
     "NoWorkers",
+    "NotCallable",
     "NotSerializable",
     "ProtocolError",
     "RemoteError",
@@ -54,6 +57,7 @@ __all__ = [
     "StartError",
     "StoreFull",
     "TaskError",
+    "UnknownKey",
     "UnknownWorker",
     "VersionMismatch",
     "WorkerKilledError",
@@ -61,6 +65,8 @@ __all__ = [
 ]
 
 _HAS_CODE = re.compile(r"\[Z\d{3}\]\Z")
+#: Where the text of one goes on after that of another that it was made of.
+_CODE_WITHIN = re.compile(r" \[Z\d{3}\](?=[;,.)])")
 
 
 class ZClusterError(Exception):
@@ -71,7 +77,8 @@ class ZClusterError(Exception):
 
     def __str__(self) -> str:
         # One that was made of another's text has that one's code already, the nearer one.
-        text = super().__str__()
+        # Not super(): a KeyError would quote it.
+        text = _CODE_WITHIN.sub("", Exception.__str__(self)).rstrip("\n")
         return text if not text or _HAS_CODE.search(text) else f"{text} [{self.code}]"
 
 
@@ -99,6 +106,18 @@ class UnknownWorker(InvalidArgument):
     code = "Z004"
 
 
+class UnknownKey(InvalidArgument, KeyError):
+    """A key that the configuration does not have."""
+
+    code = "Z021"
+
+
+class NotCallable(InvalidArgument, TypeError):
+    """What was given as a function and cannot be called."""
+
+    code = "Z022"
+
+
 class NotSerializable(ZClusterError, TypeError):
     """An object that cannot be turned into bytes."""
 
@@ -123,7 +142,7 @@ class ClusterError(ZClusterError):
     code = "Z008"
 
 
-class StartError(ClusterError):
+class StartError(ClusterError, OSError):
     """A process or a connection did not come up in time."""
 
     code = "Z009"
@@ -135,8 +154,8 @@ class SchedulerLost(ClusterError):
     code = "Z010"
 
 
-class ClientClosed(ClusterError, RuntimeError):
-    """The client was closed before the call or while it waited."""
+class ClientClosed(ClusterError, RuntimeError, ValueError):
+    """The client was closed before the call or while it waited, or there is none."""
 
     code = "Z011"
 

@@ -34,10 +34,13 @@ class Command:
         ``"scheduler"`` or ``"worker"``: the module ``zcluster.cli.<program>``.
     options : tuple of str
         What follows the program on its command line.
+    variables : tuple of (str, str)
+        Environment variables it has beside those of where it is started.
     """
 
     program: str
     options: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
     def as_arguments(self, python: str) -> list[str]:
         """Return the argument list that runs it with an interpreter.
@@ -75,7 +78,7 @@ class Launcher(Protocol):
     """Starts commands in one kind of place."""
 
     def start(self, command: Command) -> Handle:
-        """Start a command and return at once.
+        """Start a command, with its variables, and return at once.
 
         The calling thread must live as long as the command should: on Linux a
         child can be told to die with the *thread* that started it.

@@ -132,12 +132,12 @@ def get(dsk: Mapping[Any, Any], keys: Any, num_workers: int | None = None, **opt
     Returns
     -------
     values : object
-        One value, or lists of values nested as the keys.
+        One value, or tuples of values nested as the keys.
 
     Examples
     --------
     >>> get({"x": 1, "y": (sum, ["x", 2])}, ["y", "x"])  # doctest: +SKIP
-    [3, 1]
+    (3, 1)
     """
     return get_with(_processes, dsk, keys, num_workers=num_workers, **options)
 

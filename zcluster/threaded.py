@@ -45,13 +45,13 @@ def get(
     Returns
     -------
     values : object
-        One value, or lists of values nested as the keys.
+        One value, or tuples of values nested as the keys.
 
     Examples
     --------
     >>> from operator import add
     >>> get({"x": 1, "y": (add, "x", 2)}, ["y", ["x"]])
-    [3, [1]]
+    (3, (1,))
     """
     runner = _threads if pool is None else ExecutorRunner(pool)
     return get_with(runner, dsk, keys, num_workers=num_workers, **options)

@@ -12,6 +12,7 @@ __all__ = [
     "Buffer",
     "Frames",
     "Key",
+    "Reschedule",
     "RunningTask",
     "client_of",
     "first_task",
@@ -45,6 +46,10 @@ def client_of(task: int) -> int:
 def number_of(task: int) -> int:
     """Return a task's number at its client."""
     return task & _NUMBER
+
+
+class Reschedule(Exception):
+    """Raised by a task that wants to run again later, perhaps elsewhere; no retry is counted."""
 
 
 class RunningTask(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -45,6 +46,11 @@ def parent(value: int) -> int:
     return int(get_client().submit(child, value, pure=False).result())
 
 
+async def awaiting_parent(value: int) -> int:
+    futures = get_client().map(child, [value, value + 1], pure=False)
+    return sum(await asyncio.gather(*futures))
+
+
 def wide_parent(value: int) -> int:
     return int(get_client().submit(child, value, threads=2, pure=False).result())
 
@@ -63,6 +69,11 @@ def test_tasks_of_several_threads_wait_and_nothing_hangs() -> None:
     with Client(n_workers=1, threads_per_worker=2, set_as_default=False) as client:
         futures = client.map(wide_parent, range(20), threads=2, pure=False)
         assert client.gather(futures) == list(range(1, 21))
+
+
+def test_coroutines_of_tasks_wait_and_nothing_hangs(client: Client) -> None:
+    futures = client.map(awaiting_parent, range(20), pure=False)
+    assert client.gather(futures) == [2 * value + 3 for value in range(20)]
 
 
 def test_threads_that_stood_in_are_gone_afterwards(client: Client) -> None:

@@ -51,7 +51,7 @@ def test_processes_are_started_at_first_use_and_kept_and_replaced_and_closed() -
     assert not second & first
     assert door._stack == []  # it is nobody's default
     square = 7
-    assert multi_processing.get({"x": 3, "y": (lambda x: x * square, "x")}, ["y", "x"]) == [21, 3]
+    assert multi_processing.get({"x": 3, "y": (lambda x: x * square, "x")}, ["y", "x"]) == (21, 3)
     multiprocessing.close()
     multiprocessing.close()
     assert "not started" in repr(multiprocessing._processes)

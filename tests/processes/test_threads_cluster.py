@@ -174,8 +174,8 @@ import sys, time
 from zcluster.distributed import Client
 client = Client(processes=False, threads_per_worker=1)
 future = client.submit(time.sleep, 60)
-print("up", flush=True)
 try:
+    print("up", flush=True)
     future.result()
 except KeyboardInterrupt:
     print("interrupted", flush=True)

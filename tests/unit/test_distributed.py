@@ -21,6 +21,10 @@ def test_names_are_the_ones_of_the_client() -> None:
     assert distributed.Client is distributed.Executor is Client
     assert distributed.CancelledError is concurrent.futures.CancelledError
     assert distributed.TimeoutError is TimeoutError
+    assert distributed.BaseActorFuture is distributed.ActorFuture
+    assert distributed.Status.running == "running"
+    with pytest.raises(NotImplementedError, match=r"use Client\(...\).get_executor"):
+        distributed.CompatibleExecutor("address")
     assert all(hasattr(distributed, name) for name in distributed.__all__)
 
 

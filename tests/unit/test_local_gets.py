@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,8 @@ def both(graph: Graph) -> list[Any]:
 def test_keys_and_values_have_one_nesting(runner: Any) -> None:
     dsk = {"x": (operator.add, 2, 3), "y": (operator.add, 2, "x"), ("z", 0): [1, "y"]}
     assert get_with(runner, dsk, "y") == 7
-    assert get_with(runner, dsk, ["y", ["x", [("z", 0)]]]) == [7, [5, [[1, 7]]]]
-    assert get_with(runner, dsk, []) == []
+    assert get_with(runner, dsk, ["y", ["x", [("z", 0)]]]) == (7, (5, ([1, 7],)))
+    assert get_with(runner, dsk, []) == ()
     assert get_with(runner, {"x": (2, 3)}, "x") == (2, 3)
 
 
@@ -69,6 +70,30 @@ def test_a_get_function_sees_a_readable_graph() -> None:
     assert GetRunner(get).run_graph(graph) == [-1, 5]
     assert type(seen[0][0]) is dict
     assert seen == [({"x": 1, "y": (operator.neg, "x"), "z": (abs, -5)}, ["y", "z"])]
+
+
+def test_a_get_function_is_given_the_objects_of_the_caller() -> None:
+    given = ["x-1", (abs, -1)]
+    lazy = delayed(given)
+    calls = [
+        delayed(operator.is_)(lazy, given),
+        delayed(operator.add)(delayed(abs)(-1, dask_key_name="x-1"), 2),
+        delayed(dict)([("a", lazy)], b=delayed(5)),
+    ]
+    expected = (True, 3, {"a": given, "b": 5})
+    assert compute(*calls, scheduler=plain_get) == expected
+    made = compute(lazy, scheduler=plain_get)[0]
+    assert made is given
+    future = DoneInput(5)
+    assert compute(delayed(max)([future, 3], key=abs), scheduler=plain_get) == (5,)
+
+
+def test_calls_that_hold_objects_can_be_pickled_if_the_objects_can() -> None:
+    def get(dsk: Any, keys: Any) -> Any:
+        return plain_get(pickle.loads(pickle.dumps(dsk)), keys)
+
+    lazy = delayed(divmod)(delayed(len)(["a"]), 2)
+    assert compute(delayed(sum)([1, lazy[0]], start=lazy[1]), scheduler=get) == (2,)
 
 
 def test_nothing_in_arguments_is_taken_for_a_key_or_a_task() -> None:
@@ -96,6 +121,12 @@ class Done:
 
     def result(self) -> Any:
         return self.value
+
+
+class DoneInput(Done):
+    """One that may be among the arguments of a call."""
+
+    __zcluster_input__ = True
 
 
 def test_futures_give_their_results() -> None:

@@ -317,7 +317,7 @@ def test_results_are_those_of_a_plain_evaluation(seed: int, workers: int, count:
         values = get_with(ThreadsRunner(), dsk, [f"t{i}" for i in wanted], num_workers=workers)
     finally:
         sys.setswitchinterval(before)
-    assert values == [expected[task] for task in wanted]
+    assert values == tuple(expected[task] for task in wanted)
 
 
 def test_many_tasks_with_many_takers(quick_switches: None) -> None:

@@ -15,9 +15,9 @@ from zcluster.errors import InvalidArgument
 def test_get_gives_values_nested_as_the_keys() -> None:
     dsk = {"x": (add, 2, 3), "y": (add, 2, "x")}
     assert threaded.get(dsk, "y") == 7
-    assert threaded.get(dsk, ["x", ["y"]], num_workers=3) == [5, [7]]
+    assert threaded.get(dsk, ["x", ["y"]], num_workers=3) == (5, (7,))
     threaded.close()
-    assert threaded.get(dsk, ["y"]) == [7]
+    assert threaded.get(dsk, ["y"]) == (7,)
 
 
 def test_get_uses_the_threads_of_a_pool_that_is_given() -> None:

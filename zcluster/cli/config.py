@@ -19,9 +19,12 @@ from zcluster.errors import InvalidArgument, ZClusterError
 __all__ = ["config", "edited"]
 
 
-@click.group("config")
-def config() -> None:
+@click.group("config", invoke_without_command=True)
+@click.pass_context
+def config(ctx: click.Context) -> None:
     """Show and change the configuration."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @config.command("list")

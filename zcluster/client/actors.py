@@ -24,9 +24,11 @@ from zcluster.client.engine import Reply
 from zcluster.client.future import Future
 from zcluster.client.gates import Deadline, Gate, LoopGate
 from zcluster.client.running import failed_reply, pack_direct, reply_value
+from zcluster.config import Time
 from zcluster.core.client.states import State
 from zcluster.protocol.calls import reduce_as_input
 from zcluster.protocol.messages import Call, Message
+from zcluster.tracebacks import hides_frames
 from zcluster.types import running_task
 
 __all__ = ["Actor", "ActorFuture", "restore"]
@@ -210,7 +212,8 @@ class ActorFuture:
         """Tell whether the call has been made, or cannot be."""
         return self._is_done
 
-    def result(self, timeout: float | None = None) -> Any:
+    @hides_frames
+    def result(self, timeout: Time | None = None) -> Any:
         """Wait for the call and return what it returned.
 
         Raises
@@ -226,11 +229,14 @@ class ActorFuture:
             gate = Gate()
             self._gates.append(gate)
             self._client._engine.flush()
-            if not self._is_done and not gate.wait(Deadline(timeout)):
-                raise TimeoutError(f"{self._label} was not done after {timeout:g} s; wait longer")
+            deadline = Deadline(timeout)
+            if not self._is_done and not gate.wait(deadline):
+                raise TimeoutError(
+                    f"{self._label} was not done after {deadline.seconds:g} s; wait longer"
+                )
         return self._value()
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Time | None = None) -> BaseException | None:
         """Wait for the call and return what it raised, or None."""
         try:
             self.result(timeout)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zcluster.client.cluster import LocalCluster
+from zcluster.client.keywords import OF_CLUSTERS, drop_needless
 from zcluster.errors import InvalidArgument
 from zcluster.transport.scheduler_file import wait_scheduler_file
 from zcluster.transport.sockets import check_address
@@ -64,11 +65,14 @@ def find_target(
             f"address {address!r} and scheduler_file {str(scheduler_file)!r} were both given; "
             "expected one of them"
         )
+    if not isinstance(scheduler_file, str | os.PathLike | None):
+        raise InvalidArgument(f"scheduler_file is {scheduler_file!r}, expected the path of a file")
     if address is None and scheduler_file is None and not options:
         scheduler_file = os.environ.get(SCHEDULER_FILE_VARIABLE) or None
     if address is None and scheduler_file is None:
         owned = LocalCluster(**options)
         return Target(owned.scheduler_address, owned, owned, "Cluster object")
+    drop_needless(options, OF_CLUSTERS)
     if options:
         raise InvalidArgument(
             f"{', '.join(sorted(options))} would start a cluster, but the client was told to "

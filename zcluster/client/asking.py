@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from zcluster.client import describing
@@ -12,8 +13,10 @@ from zcluster.client.future import Future
 from zcluster.client.gates import Deadline, Gate
 from zcluster.client.packing import nodes_of, unknown_worker, worker_names
 from zcluster.client.waiting import futures_in
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument, NoWorkers
+from zcluster.tracebacks import hides_frames
 
 __all__ = ["LOOK", "Asking"]
 
@@ -53,7 +56,8 @@ class Asking(ClientBase):
     #: The name that Dask has for it too.
     ncores = nthreads
 
-    def wait_for_workers(self, n_workers: int = 1, timeout: float | None = None) -> None:
+    @hides_frames
+    def wait_for_workers(self, n_workers: int = 1, timeout: Time | None = None) -> None:
         """Wait until there are so many workers that can be reached.
 
         Raises
@@ -61,6 +65,8 @@ class Asking(ClientBase):
         NoWorkers
             If there are fewer after ``timeout`` seconds.
         """
+        if not isinstance(n_workers, int) or n_workers < 0:
+            raise InvalidArgument(f"n_workers is {n_workers!r}, expected a whole number from 0 on")
         engine, deadline = self._engine, Deadline(timeout)
         while True:
             gate = Gate()
@@ -74,8 +80,8 @@ class Asking(ClientBase):
                 left = deadline.left
                 if left == 0.0:
                     raise NoWorkers(
-                        f"found {found} workers after {timeout:g} s, expected {n_workers}; look "
-                        "at the output of the nannies, or wait longer"
+                        f"found {found} workers after {deadline.seconds:g} s, expected "
+                        f"{n_workers}; look at the output of the nannies, or wait longer"
                     )
                 gate.wait(Deadline(LOOK if left is None else min(left, LOOK)))
             finally:
@@ -136,13 +142,19 @@ class Asking(ClientBase):
         """
         return self._labelled(self._engine.ask("processing", self._nodes_named(workers)))
 
-    def story(self, future: Future) -> list[Any]:
-        """Return what happened to a task at the scheduler, in order."""
-        entries: list[Any] = self._engine.ask("story", self._tasks_of(future))
-        return entries
+    def story(self, *futures: Future | str) -> list[Any]:
+        """Return what happened to some tasks at the scheduler, in order.
 
-    def explain(self, future: Future) -> str:
-        """Return why a task is where it is, in a sentence."""
+        Parameters
+        ----------
+        *futures : Future or str
+            Of this client, or their keys.
+        """
+        entries: list[Any] = self._engine.ask("story", self._tasks_of(*futures))
+        return sorted(entries, key=itemgetter(0)) if len(futures) > 1 else entries
+
+    def explain(self, future: Future | str) -> str:
+        """Return why a task, given by its future or key, is where it is: in a sentence."""
         sentences: list[str] = self._engine.ask("explain", self._tasks_of(future))
         return sentences[0]
 
@@ -196,8 +208,11 @@ class Asking(ClientBase):
         future._check_held()
         return future._record
 
-    def _tasks_of(self, future: Any) -> list[int]:
-        return [self._held(future).task]
+    def _tasks_of(self, *futures: Any) -> list[int]:
+        return [
+            (self._keyed([one])[0] if isinstance(one, str) else self._held(one)).task
+            for one in futures
+        ]
 
     def _keyed(self, keys: list[str]) -> list[Wanted]:
         if not keys:

@@ -25,6 +25,7 @@ from zcluster.client.asking import LOOK
 from zcluster.client.data import fill_gathered, plan_gather
 from zcluster.client.future import fetch_values_in_loop
 from zcluster.client.gates import Deadline, LoopGate, in_event_loop, running_loop
+from zcluster.config import Time, parse_timedelta
 from zcluster.errors import NoWorkers
 from zcluster.graph.spec import fill, from_dict
 from zcluster.tracebacks import hide_frames
@@ -56,7 +57,7 @@ def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaita
     return running_loop().run_in_executor(None, call)
 
 
-def run_here(made: Any, timeout: float | None = None) -> Any:
+def run_here(made: Any, timeout: Time | None = None) -> Any:
     """Wait for something awaitable in this thread, whether or not a loop runs in it.
 
     Examples
@@ -68,8 +69,10 @@ def run_here(made: Any, timeout: float | None = None) -> Any:
     """
     import asyncio  # whoever made a coroutine has loaded it; a program without one never does
 
+    seconds = parse_timedelta(timeout)
+
     async def main() -> Any:
-        return await asyncio.wait_for(made, timeout)
+        return await asyncio.wait_for(made, seconds)
 
     if not in_event_loop():
         return asyncio.run(main())
@@ -109,7 +112,7 @@ class Awaiting:
     def __enter__(self) -> Any:
         raise TypeError("this client is asynchronous; use `async with`")
 
-    def close(self, timeout: float = 10.0) -> Any:
+    def close(self, timeout: Time = 10.0) -> Any:
         """Leave the cluster, and end it if it is this client's own."""
         close = partial(self._inherited.close, timeout)
         if not in_event_loop():
@@ -172,13 +175,13 @@ class Awaiting:
         values = await self._gather(self._inherited.submit_graph(graph), "raise")
         return fill(numbers, graph, values)
 
-    def wait_for_workers(self, n_workers: int = 1, timeout: float | None = None) -> Any:
+    def wait_for_workers(self, n_workers: int = 1, timeout: Time | None = None) -> Any:
         """Wait until there are so many workers."""
         if not in_event_loop():
             return self._inherited.wait_for_workers(n_workers, timeout)
         return self._wait_for_workers(n_workers, timeout)
 
-    async def _wait_for_workers(self, n_workers: int, timeout: float | None) -> None:
+    async def _wait_for_workers(self, n_workers: int, timeout: Time | None) -> None:
         engine, deadline = self._engine, Deadline(timeout)
         while True:
             gate: Any = LoopGate()
@@ -192,8 +195,8 @@ class Awaiting:
                 left = deadline.left
                 if left == 0.0:
                     raise NoWorkers(
-                        f"found {found} workers after {timeout:g} s, expected {n_workers}; look "
-                        "at the output of the nannies, or wait longer"
+                        f"found {found} workers after {deadline.seconds:g} s, expected "
+                        f"{n_workers}; look at the output of the nannies, or wait longer"
                     )
                 await gate.wait(Deadline(LOOK if left is None else min(left, LOOK)))
             finally:

@@ -40,6 +40,8 @@ __all__ = ["PATIENCE", "Bar", "NotebookBar", "TerminalBar", "open_bar", "wait_wi
 PATIENCE = 1.0
 #: Seconds between two looks at what is done, and between two questions to the scheduler.
 _REFRESH, _ASK = 0.1, 0.5
+#: Seconds between two drawings where nobody looks: standard error is a file or a pipe.
+_REFRESH_OF_LOG = 10.0
 #: Records that are looked through in a microsecond, or so: many are looked at less often.
 _RECORDS_A_SECOND = 1_000_000
 _OPEN = ("waiting", "ahead", "ready", "assigned")
@@ -75,7 +77,12 @@ class TerminalBar:
         # Not at the top: it takes longer to import than most of this package.
         from tqdm import tqdm
 
+        # A log keeps each drawing, so it gets few.
+        self._interval = _REFRESH if file.isatty() else _REFRESH_OF_LOG
+        self._drawn_at = float("-inf")
         size = shutil.get_terminal_size((0, 0))
+        self._file, self._keep = file, keep
+        self._width = size.columns or 80
         self._bar: Any = tqdm(
             total=0,
             unit="task",
@@ -95,13 +102,20 @@ class TerminalBar:
         if failed:
             self._bar.set_postfix(failed=failed, refresh=False)
         self._bar.n = done
-        self._bar.refresh()
+        now = time.monotonic()
+        if done >= total or now - self._drawn_at >= self._interval:
+            self._drawn_at = now
+            self._bar.refresh()
 
     def __enter__(self) -> TerminalBar:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.close()
+        if kind is not None and not self._keep:
+            # Ctrl-C may have come while it was drawn, so that tqdm does not know of the line.
+            self._file.write("\r" + " " * self._width + "\r")
+            self._file.flush()
 
 
 class NotebookBar:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from zcluster.client.base import ClientBase
 from zcluster.client.future import Future
+from zcluster.client.graphs import started
 from zcluster.client.packing import (
     check_callable,
     key_text,
@@ -20,6 +22,7 @@ from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import Options
 from zcluster.protocol.calls import CALL_SINGLE, PackedCall, pack_call
 from zcluster.protocol.tokens import tokenize
+from zcluster.tracebacks import hides_frames
 
 __all__ = ["Calls"]
 
@@ -27,6 +30,7 @@ __all__ = ["Calls"]
 class Calls(ClientBase):
     """`Client.submit` and `Client.map`."""
 
+    @hides_frames
     def submit(
         self,
         func: Callable[..., Any],
@@ -50,7 +54,8 @@ class Calls(ClientBase):
         """Have ``func(*args, **kwargs)`` called on a worker.
 
         Function and arguments are frozen now: what happens to them afterwards does
-        not matter. Futures among the arguments, at any depth, stand for their results.
+        not matter. Futures among the arguments, at any depth, stand for their results;
+        so do lazy collections, which are computed.
 
         Parameters
         ----------
@@ -109,7 +114,8 @@ class Calls(ClientBase):
         if actor:
             wishes["actor"] = True
         options = make_options(self._engine.core.nodes, wishes)
-        inputs = records_of(call.inputs, self) if call.inputs else ()
+        held = started(self, call.inputs) if call.inputs else ()
+        inputs = records_of(held, self) if held else ()
         large = None if call.plan is None else call.plan.tobytes()
         engine = self._engine
         core = engine.core
@@ -124,6 +130,7 @@ class Calls(ClientBase):
         engine.wake()
         return Future(self, record)
 
+    @hides_frames
     def map(
         self,
         func: Callable[..., Any],
@@ -138,6 +145,8 @@ class Calls(ClientBase):
         priority: int = 0,
         resources: Mapping[str, float] | None = None,
         threads: int = 1,
+        actor: bool = False,
+        actors: bool = False,
         batch_size: int | None = None,
         fifo_timeout: Any = None,
         **kwargs: Any,
@@ -165,12 +174,16 @@ class Calls(ClientBase):
         calls = [pack_call(row, kwargs) for row in rows]
         for call in calls:
             self._engine.ship_for(function, call.constant)
+        if actor := actor or actors:
+            pure = False  # each has a state of its own
         keys = self._keys_of_map(func, name, key, pure, rows, calls, kwargs)
         wishes = _wishes(
             workers, allow_other_workers, retries, retry_on, retry_delay, priority, resources
         )
         if threads != 1:
             wishes["threads"] = threads
+        if actor:
+            wishes["actor"] = True
         options = make_options(self._engine.core.nodes, wishes)
         records = self._add_calls(name, function, calls, keys, options)
         self._engine.wake()
@@ -195,6 +208,9 @@ class Calls(ClientBase):
         if pure is False and key is None:
             return None
         prefix = name if key is None else key_text(key)
+        if pure is False:
+            token = secrets.token_hex(8)  # not the keys of another such call either
+            return [f"{prefix}-{token}-{place}" for place in range(len(rows))]
         token = tokenize(func)
         return [
             pure_key(prefix, token, call, row, kwargs)
@@ -212,7 +228,8 @@ class Calls(ClientBase):
         engine = self._engine
         core = engine.core
         is_plain = all(call.form == CALL_SINGLE for call in calls)
-        inputs = [() if not call.inputs else records_of(call.inputs, self) for call in calls]
+        held = [started(self, call.inputs) if call.inputs else () for call in calls]
+        inputs = [records_of(futures, self) if futures else () for futures in held]
         larges = [None if call.plan is None else call.plan.tobytes() for call in calls]
         with engine.lock:
             engine.check_usable()

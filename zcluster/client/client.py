@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 from zcluster import config
 from zcluster.client import describing, stuck
@@ -39,13 +39,16 @@ from zcluster.client.graphs import (
     wish,
 )
 from zcluster.client.html import client_html
+from zcluster.client.identity import Identity
 from zcluster.client.inspecting import Inspecting
+from zcluster.client.keywords import OF_CLIENTS, drop_needless
 from zcluster.client.plugins import Plugging
 from zcluster.client.pool import ClientPool
 from zcluster.client.printing import Printing
 from zcluster.client.recreating import Recreating
 from zcluster.client.sharing import Sharing
-from zcluster.errors import ClusterError, InvalidArgument
+from zcluster.config import Time, parse_timedelta
+from zcluster.errors import ClusterError, InvalidArgument, NotSerializable
 from zcluster.graph.layers import Graph
 from zcluster.graph.spec import fill, from_dict
 from zcluster.tracebacks import hides_frames
@@ -54,7 +57,7 @@ from zcluster.types import running_task
 __all__ = ["Client", "get_client"]
 
 
-class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
+class Client(Calls, Data, Identity, Inspecting, Printing, Recreating, Sharing, Plugging):
     """A connection to a cluster, or to one of its own on this machine.
 
     Parameters
@@ -68,7 +71,7 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         For the new cluster.
     scheduler_file : path, optional
         Waited for; says the address.
-    timeout : float, optional
+    timeout : float, str or timedelta, optional
         Seconds to wait for the cluster to answer; ``client.timeout`` of the configuration
         if absent.
     name : str, optional
@@ -81,7 +84,8 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
     insecure : bool
         Accept plain TCP, over which anyone on the network could run code as you.
     **options
-        Further keywords of `LocalCluster`.
+        Further keywords of `LocalCluster`. Those of Dask's client that mean nothing here
+        (``loop``, ``security=None``, ``direct_to_workers``, …) are accepted too.
 
     Raises
     ------
@@ -102,6 +106,7 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         """Make a client, of a class of its own if it is asynchronous."""
         return super().__new__(awaitable_class(cls) if asynchronous else cls)
 
+    @hides_frames
     def __init__(
         self,
         address: Any = None,
@@ -111,7 +116,7 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         memory_limit: int | float | str | None = None,
         processes: bool | None = None,
         scheduler_file: str | os.PathLike[str] | None = None,
-        timeout: float | None = None,
+        timeout: Time | None = None,
         name: str | None = None,
         set_as_default: bool = True,
         asynchronous: bool = False,
@@ -120,14 +125,18 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
     ) -> None:
         if timeout is None:
             timeout = config.get("client.timeout")
-        if not isinstance(timeout, int | float) or timeout <= 0:
+        timeout = parse_timedelta(timeout)
+        if timeout <= 0:
             raise InvalidArgument(f"timeout is {timeout!r}, expected seconds above zero")
+        if not isinstance(name, str | None):
+            raise InvalidArgument(f"name is {name!r}, expected text, or None")
         given = {
             "n_workers": n_workers,
             "threads_per_worker": threads_per_worker,
             "memory_limit": memory_limit,
             "processes": processes,
         }
+        drop_needless(options, OF_CLIENTS)
         options |= {key: value for key, value in given.items() if value is not None}
         target = find_target(address, scheduler_file, insecure, timeout, options)
         self._owned = target.owned
@@ -236,12 +245,28 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         """Make this client the default one within a ``with`` block."""
         return as_current(self)
 
+    @classmethod
+    def current(cls, allow_global: bool = True) -> Client:
+        """Return the client of the `as_current` block this is in, or else the default one.
+
+        Parameters
+        ----------
+        allow_global : bool
+            Whether the newest client will do where there is no block.
+
+        Raises
+        ------
+        ClientClosed
+            If there is none.
+        """
+        return default_client(allow_global)
+
     def sync(
         self,
         func: Callable[..., Any],
         *args: Any,
         asynchronous: bool | None = None,
-        callback_timeout: float | None = None,
+        callback_timeout: Time | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call a function and, if it gives something to await, wait for what that gives.
@@ -250,7 +275,7 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         ----------
         asynchronous : bool, optional
             Return what is to be awaited as it is; whether the client is, if absent.
-        callback_timeout : float, optional
+        callback_timeout : float, str or timedelta, optional
             Seconds to wait.
         """
         made = func(*args, **kwargs)
@@ -260,18 +285,38 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
         return run_here(made, callback_timeout)
 
     @property
-    def status(self) -> str:
+    def status(self) -> describing.Status:
         """``"running"`` or ``"closed"``."""
-        return "running" if self._engine.core.ended is None else "closed"
+        ended = self._engine.core.ended
+        return describing.Status.running if ended is None else describing.Status.closed
 
-    def close(self, timeout: float = 10.0) -> None:
+    def close(self, timeout: Time = 10.0) -> None:
         """Leave the cluster, and end it if it is this client's own; again does nothing.
 
         Futures that are pending are settled as cancelled.
         """
         remove_client(self)
         self._finalizer.detach()
-        self._close_parts(timeout)
+        self._close_parts(parse_timedelta(timeout))
+
+    def shutdown(self) -> None:
+        """End the cluster, whoever made it, and leave it; again does nothing.
+
+        Raises
+        ------
+        NotImplementedError
+            Where this client was given no cluster but an address: then whoever started the
+            scheduler ends it.
+        """
+        cluster = self.cluster
+        if cluster is None and self._engine.core.ended is None:
+            raise NotImplementedError(
+                f"a client of {self._engine.address} cannot end that scheduler; end its process "
+                "(Ctrl-C, or kill), or make the client with the cluster: Client(cluster)"
+            )
+        self.close()
+        if cluster is not None:
+            cluster.close()
 
     def _close_parts(self, timeout: float) -> None:
         engine = getattr(self, "_engine", None)
@@ -294,6 +339,12 @@ class Client(Calls, Data, Inspecting, Printing, Recreating, Sharing, Plugging):
 
     async def __aexit__(self, *_: object) -> None:
         return
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable(
+            "a Client was pickled, perhaps as what a task's function uses; a client stays in its "
+            "process: in a task get_client() gives one of the same cluster"
+        )
 
     def __repr__(self) -> str:
         ended = self._engine.core.ended
@@ -321,14 +372,14 @@ def _type_name(cluster: Any) -> str:
     return "" if cluster is None else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
-def get_client(address: str | None = None, timeout: float = 30.0) -> Client:
+def get_client(address: str | None = None, timeout: Time = 30.0) -> Client:
     """Return a client: inside a task one of its cluster, else the newest live one.
 
     Parameters
     ----------
     address : str, optional
         Of a scheduler, to get a client of that one.
-    timeout : float
+    timeout : float, str or timedelta
         Seconds to wait for the scheduler, where a client has to be made.
 
     Raises

@@ -26,17 +26,21 @@ from typing import Any
 from zcluster import config
 from zcluster.config import (
     Settings,
+    Time,
     cpu_count,
     format_bytes,
     memory_total,
     parse_memory_limit,
+    parse_timedelta,
 )
 from zcluster.errors import InvalidArgument, SchedulerLost, StartError
 from zcluster.launching import Command, find_launcher
+from zcluster.tracebacks import hides_frames
 from zcluster.transport.scratch import ipc_address
 
-from .describing import format_limit
+from .describing import Status, format_limit
 from .html import cluster_html
+from .keywords import OF_CLUSTERS, drop_needless
 from .supervisor import Supervisor
 
 __all__ = ["LocalCluster", "split_machine"]
@@ -46,9 +50,6 @@ _MOST = 4096
 
 #: How the names of modules begin that a warning passes over on its way to the caller.
 _PACKAGE = "zcluster."
-
-#: What dask's LocalCluster takes and this one has no use for yet: accepted, so that scripts run.
-_IGNORED = frozenset({"dashboard_address", "silence_logs"})
 
 
 class LocalCluster:
@@ -77,6 +78,12 @@ class LocalCluster:
         Where to say how to reach the scheduler, for other processes of this user.
     resources : dict of str to float, optional
         What each worker has of abstract resources, such as ``{"GPU": 1}``.
+    env : dict of str to str, optional
+        Environment variables of the workers, beside those of this process.
+    death_timeout : float, str or timedelta, optional
+        How long the nanny waits for its scheduler.
+    nthreads : int, optional
+        Another name of ``threads_per_worker``.
     settings : Settings, optional
         Timings.
 
@@ -99,6 +106,7 @@ class LocalCluster:
             client = Client(cluster)
     """
 
+    @hides_frames
     def __init__(
         self,
         n_workers: int | None = None,
@@ -110,11 +118,16 @@ class LocalCluster:
         local_directory: str | os.PathLike[str] | None = None,
         scheduler_file: str | os.PathLike[str] | None = None,
         resources: Mapping[str, float] | None = None,
+        env: Mapping[str, str] | None = None,
+        death_timeout: Time | None = None,
+        nthreads: int | None = None,
         settings: Settings | None = None,
         **options: Any,
     ) -> None:
         _check_options(processes, name, options)
         cpus = cpu_count()
+        if threads_per_worker is None:
+            threads_per_worker = nthreads
         if threads_per_worker is None:
             threads_per_worker = config.get("worker.threads")
         if memory_limit is None:
@@ -134,6 +147,8 @@ class LocalCluster:
             self._options = ["--local-directory", str(_existing_folder(local_directory))]
         if resources:
             self._options += ["--resources", _resources_text(resources)]
+        if death_timeout is not None:
+            self._options += ["--death-timeout", str(parse_timedelta(death_timeout))]
         if not processes:
             self._options += ["--store-limit", str(self._store_limit())]
         self._scheduler_file = None if scheduler_file is None else Path(scheduler_file).absolute()
@@ -144,7 +159,9 @@ class LocalCluster:
         self._supervisor = Supervisor(
             launcher,
             partial(_scheduler_command, self.name, self._scheduler_file),
-            partial(_nanny_command, self._worker_options()) if workers else None,
+            partial(_nanny_command, self._worker_options(), _variables(env, processes))
+            if workers
+            else None,
             self._settings,
         )
         # Before the start: whatever interrupts it, the end of this object ends the processes.
@@ -161,18 +178,18 @@ class LocalCluster:
     # -------------------------------------------------------------------- state
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """``"running"``, ``"closed"``, or ``"failed"`` when it ended without being asked."""
         if self._supervisor.failure is not None:
-            return "failed"
-        return "closed" if self._supervisor.is_stopped else "running"
+            return Status.failed
+        return Status.closed if self._supervisor.is_stopped else Status.running
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the scheduler and the nanny, as far as they run and are processes."""
         return tuple(pid for pid in self._supervisor.pids if pid != os.getpid())
 
-    def wait_started(self, timeout: float | None = None) -> LocalCluster:
+    def wait_started(self, timeout: Time | None = None) -> LocalCluster:
         """Wait until the scheduler listens; workers may still be on their way.
 
         Connecting earlier works too: a connection is tried until somebody listens.
@@ -183,7 +200,7 @@ class LocalCluster:
             If it ended, was closed, or takes longer than ``timeout`` seconds
             (``Settings.start_timeout`` if absent).
         """
-        seconds = self._settings.start_timeout if timeout is None else timeout
+        seconds = self._settings.start_timeout if timeout is None else parse_timedelta(timeout)
         socket = Path(self.scheduler_address.removeprefix("ipc://"))
         deadline = time.monotonic() + seconds
         while not socket.exists():
@@ -213,8 +230,43 @@ class LocalCluster:
 
     def get_client(self) -> Any:
         """Return a new client of this cluster."""
+        return self._client()
+
+    def _client(self, **options: Any) -> Any:
         # By name: a client knows clusters, not the other way round.
-        return importlib.import_module("zcluster.client.client").Client(self)
+        return importlib.import_module("zcluster.client.client").Client(self, **options)
+
+    def wait_for_workers(self, n_workers: int = 1, timeout: Time | None = None) -> None:
+        """Wait until there are so many workers.
+
+        Raises
+        ------
+        NoWorkers
+            If there are fewer after ``timeout`` seconds.
+        """
+        with self._client(set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout)
+
+    @property
+    def scheduler_info(self) -> dict[str, Any]:
+        """What is known of the scheduler and its workers, as of `Client.scheduler_info`.
+
+        The scheduler is asked, by a client that is made for it.
+        """
+        with self._client(set_as_default=False) as client:
+            info: dict[str, Any] = client.scheduler_info()
+        return info
+
+    @property
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """What is known of the workers that can be reached, by name; asks the scheduler."""
+        workers: dict[str, dict[str, Any]] = self.scheduler_info["workers"]
+        return workers
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Where it can be looked at in a browser: None, for there is no dashboard."""
+        return None
 
     def scale(self, n: int) -> None:
         """Have so many workers: as many as there are, for a local cluster keeps its size.
@@ -231,7 +283,7 @@ class LocalCluster:
                 f"asked for {n}; make one with n_workers={n}, or start zcluster-worker beside it"
             )
 
-    def close(self, timeout: float | None = None) -> None:
+    def close(self, timeout: Time | None = None) -> None:
         """End the processes and remove their folder; again does nothing.
 
         They are told to stop, and killed after ``Settings.stop_grace`` (1 s). If Ctrl-C
@@ -239,12 +291,12 @@ class LocalCluster:
 
         Parameters
         ----------
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds to wait here; the end goes on afterwards.
         """
         self._supervisor.request_stop()
         grace = 2 * self._settings.stop_grace + 0.5
-        self._supervisor.wait_stopped(grace if timeout is None else timeout)
+        self._supervisor.wait_stopped(grace if timeout is None else parse_timedelta(timeout))
 
     def __enter__(self) -> LocalCluster:
         return self
@@ -337,16 +389,19 @@ def _check_options(processes: object, name: object, options: dict[str, Any]) -> 
         )
     if not (name is None or (isinstance(name, str) and name and not name.startswith("-"))):
         raise InvalidArgument(f"name is {name!r}, expected text such as 'local', or None")
-    unknown = sorted(set(options) - _IGNORED)
+    drop_needless(options, OF_CLUSTERS)
+    unknown = sorted(options)
     if unknown:
         raise InvalidArgument(
             f"LocalCluster has no option {', '.join(unknown)}; expected n_workers, "
             "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file, "
-            "resources"
+            "resources, env, death_timeout"
         )
 
 
 def _existing_folder(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"local_directory is {path!r}, expected the path of a folder")
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise InvalidArgument(
@@ -379,6 +434,8 @@ def _callers_level() -> int:
 
 def _resources_text(resources: Mapping[str, float]) -> str:
     """Return resources as the worker's command line has them."""
+    if not isinstance(resources, Mapping):
+        raise InvalidArgument(f"resources is {resources!r}, expected a dict such as {{'GPU': 1}}")
     for name, amount in resources.items():
         is_amount = isinstance(amount, int | float) and 0 <= amount < math.inf
         if not re.fullmatch(r"[^\s,=]+", str(name)) or not is_amount:
@@ -397,6 +454,26 @@ def _scheduler_command(name: str, scheduler_file: Path | None, scratch: Path) ->
     return Command("scheduler", tuple(options))
 
 
-def _nanny_command(options: tuple[str, ...], scratch: Path, folder: Path) -> Command:
+def _nanny_command(
+    options: tuple[str, ...], variables: tuple[tuple[str, str], ...], scratch: Path, folder: Path
+) -> Command:
     address = ipc_address(scratch / "scheduler")
-    return Command("worker", (address, "--scratch", str(folder), *options))
+    return Command("worker", (address, "--scratch", str(folder), *options), variables)
+
+
+def _variables(env: Mapping[str, str] | None, processes: bool) -> tuple[tuple[str, str], ...]:
+    """Return the environment variables of workers, checked."""
+    if not env:
+        return ()
+    if not processes:
+        raise InvalidArgument(
+            "env is for worker processes, and with processes=False there are none; set os.environ"
+        )
+    for name, value in env.items():
+        is_text = isinstance(name, str) and isinstance(value, str | int | float)
+        if not is_text or not name or "=" in name or "\0" in f"{name}{value}":
+            raise InvalidArgument(
+                f"env has {name!r}: {value!r:.80}; expected names and text of environment "
+                "variables, such as {'OMP_NUM_THREADS': '1'}"
+            )
+    return tuple((name, str(value)) for name, value in env.items())

@@ -8,6 +8,7 @@ from typing import Any
 from zcluster.client.asking import Asking
 from zcluster.client.future import failure_of
 from zcluster.client.gates import Deadline, Gate
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 from zcluster.errors import InvalidArgument, ResultNotSerializable
@@ -22,7 +23,7 @@ class Copying(Asking):
     """`Client.replicate` and `Client.rebalance`."""
 
     def replicate(
-        self, futures: Any, n: int | None = None, workers: Any = None, timeout: float = 60.0
+        self, futures: Any, n: int | None = None, workers: Any = None, timeout: Time = 60.0
     ) -> None:
         """Have results on several nodes, so that losing one costs nothing; wait for it.
 
@@ -34,7 +35,7 @@ class Copying(Asking):
             On how many nodes each shall be; on all if not given.
         workers : str or list of str, optional
             Names of workers, nodes or hosts, on whose nodes the copies shall be.
-        timeout : float
+        timeout : float, str or timedelta
             Seconds for everything.
 
         Raises
@@ -59,7 +60,7 @@ class Copying(Asking):
                 )
         self._wait_copied(goals, deadline)
 
-    def rebalance(self, futures: Any = None, workers: Any = None, timeout: float = 60.0) -> None:
+    def rebalance(self, futures: Any = None, workers: Any = None, timeout: Time = 60.0) -> None:
         """Move results until nodes hold like amounts of them; wait for it.
 
         Parameters
@@ -68,7 +69,7 @@ class Copying(Asking):
             Of this client; all results of the cluster if not given.
         workers : str or list of str, optional
             Names of workers, nodes or hosts, between whose nodes they are moved.
-        timeout : float
+        timeout : float, str or timedelta
             Seconds for everything.
 
         Raises

@@ -12,6 +12,7 @@ from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Deadline
 from zcluster.client.packing import nodes_of, records_of, unknown_worker, worker_names
 from zcluster.client.waiting import DEEPEST, futures_in, too_deep
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument, NoWorkers
 from zcluster.protocol.objects import plan
@@ -50,24 +51,29 @@ class Data(ClientBase):
         workers: Any = None,
         broadcast: bool = False,
         hash: bool = True,
-        timeout: float = 30.0,
+        timeout: Time = 30.0,
+        direct: bool | None = None,
     ) -> Any:
         """Put values into the memory of the cluster; return futures of them.
 
         Parameters
         ----------
-        data : list, tuple, set, dict or object
-            A list, tuple or set gives the same of futures, a dict a dict; anything
-            else one future.
+        data : list, tuple, set, dict, range or object
+            A list, tuple or set gives the same of futures, a dict a dict, a range a
+            list; anything else one future.
         workers : str or list of str, optional
             Where they shall go.
         broadcast : bool
             Put each on every node (of ``workers``).
         hash : bool
             Name values by their content: an equal one that is there already is shared.
-        timeout : float
+        timeout : float, str or timedelta
             Seconds until they must be there.
+        direct
+            Accepted and not needed: data never passes through the scheduler.
         """
+        if isinstance(data, range):
+            data = list(data)
         if isinstance(data, dict):
             values = self._scatter(list(data.values()), workers, broadcast, hash, timeout)
             return dict(zip(data, values, strict=True))
@@ -76,7 +82,7 @@ class Data(ClientBase):
         return self._scatter([data], workers, broadcast, hash, timeout)[0]
 
     def _scatter(
-        self, values: list[Any], workers: Any, broadcast: bool, hash: bool, timeout: float
+        self, values: list[Any], workers: Any, broadcast: bool, hash: bool, timeout: Time
     ) -> list[Future]:
         engine = self._engine
         places: set[int] = set()
@@ -99,11 +105,12 @@ class Data(ClientBase):
                     )
             futures.append(Future(self, record))
         engine.wake()
-        if not engine.wait([future._record for future in futures], Deadline(timeout)):
+        deadline = Deadline(timeout)
+        if not engine.wait([future._record for future in futures], deadline):
             workers_now = describing.totals(list(engine.core.nodes.values()))[0]
             raise NoWorkers(
-                f"scattered values were in no store after {timeout:g} s; there are {workers_now} "
-                "workers: start some, or wait longer"
+                f"scattered values were in no store after {deadline.seconds:g} s; there are "
+                f"{workers_now} workers: start some, or wait longer"
             )
         for future in futures:
             error = future.exception()
@@ -111,23 +118,33 @@ class Data(ClientBase):
                 raise error
         return futures
 
-    def cancel(self, futures: Any, reason: str | None = None) -> None:
-        """Cancel tasks that are not finished, and with them all that need their results."""
+    def cancel(self, futures: Any, reason: str | None = None, force: bool = False) -> None:
+        """Cancel tasks that are not finished, and with them all that need their results.
+
+        Parameters
+        ----------
+        futures : futures
+            Alone or nested in lists, tuples, sets and dicts.
+        reason : str, optional
+            Said by the error of whoever waits for them.
+        force
+            Accepted and not needed: they are cancelled whoever else wants them.
+        """
         records = [future._record for future in futures_in(futures)]
         self._engine.cancel(records, reason or "")
 
     def retry(self, futures: Any) -> None:
         """Run failed tasks once more, and before them the failed tasks they failed of.
 
-        Their futures are pending again. Those that have not failed stay as they are.
+        Their futures are pending again, and those of tasks that failed of them. What has not
+        failed stays as it is.
 
         Parameters
         ----------
         futures : futures
             Alone or nested in lists, tuples, sets and dicts.
         """
-        for future in futures_in(futures):
-            future.retry()
+        self._engine.retry([future._record for future in futures_in(futures)])
 
 
 def plan_gather(client: Any, futures: Any, errors: str) -> tuple[Any, list[Wanted], Any]:

@@ -11,7 +11,7 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,13 @@ def live_clients() -> list[Client]:
     return [client for ref in list(_live) if (client := ref()) is not None]
 
 
-def default_client() -> Client:
+def default_client(allow_global: bool = True) -> Client:
     """Return the client of the `as_current` block, else the newest live default one.
+
+    Parameters
+    ----------
+    allow_global : bool
+        Whether one outside of a block will do.
 
     Raises
     ------
@@ -56,7 +61,7 @@ def default_client() -> Client:
     current = _current.get()
     if current is not None:
         return current
-    for ref in reversed(_defaults):
+    for ref in reversed(_defaults if allow_global else ()):
         client = ref()
         if client is not None:
             return client
@@ -143,8 +148,10 @@ def _forget(gone: weakref.ref[Client]) -> None:
 
 
 def _close_all() -> None:
-    for client in reversed(live_clients()):
-        client.close(timeout=1.0)
+    # A second Ctrl-C means "at once": what is left ends with this process anyway.
+    with suppress(KeyboardInterrupt):
+        for client in reversed(live_clients()):
+            client.close(timeout=1.0)
 
 
 def _after_fork() -> None:

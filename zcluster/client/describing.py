@@ -7,12 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 from zcluster.config import format_bytes
 from zcluster.protocol.messages import NodeInfo
 
-__all__ = ["cluster_info", "format_limit", "known_info", "one_line", "totals"]
+__all__ = ["Status", "cluster_info", "format_limit", "known_info", "one_line", "totals"]
+
+
+class Status(StrEnum):
+    """What clusters and clients are; each is equal to its word.
+
+    Examples
+    --------
+    >>> Status.running == "running", f"{Status.closed}"
+    (True, 'closed')
+    """
+
+    running = "running"
+    closed = "closed"
+    failed = "failed"
 
 
 def cluster_info(answer: Mapping[str, Any]) -> dict[str, Any]:

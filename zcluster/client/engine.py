@@ -284,6 +284,13 @@ class Engine:
         self.tell(watched)
         self._loop.wake()
 
+    def retry(self, records: Iterable[Wanted]) -> None:
+        """Have failed tasks run again."""
+        with self.lock:
+            self.check_usable()
+            self.core.retry(records)
+        self._loop.wake()
+
     def give_up(self, tasks: Iterable[int], reason: str) -> None:
         """Fail tasks that nobody can run."""
         with self.lock:

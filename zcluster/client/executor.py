@@ -28,10 +28,12 @@ from zcluster.client.chunks import run_call, run_chunk
 from zcluster.client.future import Future, failure_of, fetch_values
 from zcluster.client.gates import Deadline
 from zcluster.client.waiting import Holding, by_engine
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 from zcluster.errors import InvalidArgument
 from zcluster.protocol.objects import load_private
+from zcluster.tracebacks import hides_frames
 from zcluster.types import waiting
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class ClientExecutor(standard.Executor):
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
+        timeout: Time | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[Any]:
@@ -119,7 +121,7 @@ class ClientExecutor(standard.Executor):
         ----------
         *iterables
             As for the built-in ``map``: the shortest ends it.
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds until the last result, from now; then it raises `TimeoutError`.
         chunksize : int
             How many calls make a task. Small calls travel together anyway.
@@ -143,8 +145,8 @@ class ClientExecutor(standard.Executor):
         tasks.reverse()  # so that each is taken from the end, and kept no longer
         results = _results(tasks, None if buffersize is None else partial(submit, 1), deadline)
         if chunksize == 1:
-            return results
-        return _flat(results)
+            return _MapResults(results)
+        return _MapResults(_flat(results))
 
     def _map_some(
         self,
@@ -366,6 +368,21 @@ def _results(
         tasks.clear()
 
 
+class _MapResults(Iterator[Any]):
+    """What `ClientExecutor.map` returns: a generator whose exceptions show no frame of ours."""
+
+    def __init__(self, generator: Generator[Any, None, None]) -> None:
+        self._generator = generator
+
+    @hides_frames
+    def __next__(self) -> Any:
+        return next(self._generator)
+
+    def close(self) -> None:
+        """Cancel what is not done; its end does the same."""
+        self._generator.close()
+
+
 def _value_or_cancel(task: Future, deadline: Deadline) -> Any:
     try:
         return value_of(task, deadline)
@@ -376,7 +393,7 @@ def _value_or_cancel(task: Future, deadline: Deadline) -> Any:
         del task
 
 
-def _flat(chunks: Generator[list[Any], None, None]) -> Iterator[Any]:
+def _flat(chunks: Generator[list[Any], None, None]) -> Generator[Any, None, None]:
     try:
         for chunk in chunks:
             chunk.reverse()

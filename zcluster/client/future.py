@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from zcluster.client.engine import Engine
 from zcluster.client.gates import (
@@ -20,7 +20,9 @@ from zcluster.client.gates import (
     in_event_loop,
     running_loop,
 )
+from zcluster.client.html import future_html
 from zcluster.client.outcomes import exception_of
+from zcluster.config import Time
 from zcluster.core.client.records import Announced, Wanted
 from zcluster.core.client.states import STATUS, State
 from zcluster.errors import InvalidArgument
@@ -38,6 +40,8 @@ _PENDING, _ANNOUNCED, _HERE = State.PENDING, State.ANNOUNCED, State.HERE
 
 class Future:
     """The result of a task, now or later. Made by a client.
+
+    ``Future(key, client)`` is one more of a task of which that client has a future.
 
     Attributes
     ----------
@@ -66,7 +70,16 @@ class Future:
     #: Among the arguments of a call it stands for its result.
     __zcluster_input__ = True
 
-    def __init__(self, client: ClientBase, record: Wanted) -> None:
+    _client: ClientBase
+    _record: Wanted
+
+    @overload
+    def __init__(self, client: ClientBase, record: Wanted) -> None: ...
+    @overload
+    def __init__(self, client: str, record: Any) -> None: ...
+    def __init__(self, client: Any, record: Any) -> None:
+        if isinstance(client, str):
+            client, record = record, _record_with_key(client, record)
         self._client = client
         self._record = record
         self._is_released = False
@@ -108,7 +121,7 @@ class Future:
     # ------------------------------------------------------------------- waiting
 
     @hides_frames
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Time | None = None) -> Any:
         """Wait for the task and return its result.
 
         Raises
@@ -133,7 +146,7 @@ class Future:
     def __await__(self) -> Generator[Any, None, Any]:
         return self._result_in_loop(None).__await__()
 
-    async def _result_in_loop(self, timeout: float | None) -> Any:
+    async def _result_in_loop(self, timeout: Time | None) -> Any:
         record = self._record
         try:
             if record.state is _HERE:
@@ -145,7 +158,7 @@ class Future:
             hide_frames(error)
             raise
 
-    def exception(self, timeout: float | None = None) -> Any:
+    def exception(self, timeout: Time | None = None) -> Any:
         """Wait for the task and return its exception, or None if it has a result.
 
         Raises
@@ -166,7 +179,7 @@ class Future:
                 raise _late((record,), deadline)
         return self._exception()
 
-    async def _exception_in_loop(self, timeout: float | None) -> BaseException | None:
+    async def _exception_in_loop(self, timeout: Time | None) -> BaseException | None:
         record = self._record
         if record.state is _PENDING:
             self._check_held()
@@ -184,14 +197,14 @@ class Future:
             raise error
         return error
 
-    def traceback(self, timeout: float | None = None) -> Any:
+    def traceback(self, timeout: Time | None = None) -> Any:
         """Wait for the task and return the traceback of its exception, if it has one."""
         if self._is_awaited:
             return self._traceback_in_loop(timeout)
         error = self.exception(timeout)
         return None if error is None else error.__traceback__
 
-    async def _traceback_in_loop(self, timeout: float | None) -> Any:
+    async def _traceback_in_loop(self, timeout: Time | None) -> Any:
         error = await self._exception_in_loop(timeout)
         return None if error is None else error.__traceback__
 
@@ -223,13 +236,12 @@ class Future:
         return self._answer(self.cancelled())
 
     def retry(self) -> Any:
-        """Have the task run again if it failed: this future is pending again."""
+        """Have the task run again if it failed: this future is pending again.
+
+        So are those whose tasks failed of it; and what it failed of runs again before it.
+        """
         self._check_held()
-        engine = self._client._engine
-        with engine.lock:
-            engine.check_usable()
-            engine.core.retry((self._record,))
-        engine.wake()
+        self._client._engine.retry((self._record,))
         return self._answer(None)
 
     def _answer(self, value: Any) -> Any:
@@ -283,6 +295,25 @@ class Future:
             place: Announced = record.detail
             detail = f" size: {place.size} B,"
         return f"<Future: {self.status},{detail} key: {self.key}>"
+
+    def _repr_html_(self) -> str:
+        record = self._record
+        kind = _type_name(record.detail) if record.state is _HERE else ""
+        return future_html(self.key, self.status, kind)
+
+
+def _record_with_key(key: str, client: ClientBase) -> Wanted:
+    """Return what is known of a task that a client wants."""
+    engine = client._engine
+    with engine.lock:
+        engine.check_usable()
+        record = engine.core.shared(key)
+    if record is None:
+        raise InvalidArgument(
+            f"this client holds no future with the key {key!r}; share futures of others with "
+            "publish_dataset, a Queue or a Variable"
+        )
+    return record
 
 
 def _type_name(blob: bytes) -> str:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zcluster.config import Time, parse_timedelta
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 from zcluster.types import running_task, waiting
@@ -41,12 +42,18 @@ _BRIEFLY = 0.002
 
 
 class Deadline:
-    """A moment after which a wait gives up; with ``None`` seconds there is none."""
+    """A moment after which a wait gives up; without a timeout there is none.
+
+    Parameters
+    ----------
+    timeout : float, str, timedelta or None
+        As for `parse_timedelta`.
+    """
 
     __slots__ = ("at", "seconds")
 
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
+    def __init__(self, timeout: Time | None) -> None:
+        seconds = self.seconds = parse_timedelta(timeout)
         self.at = None if seconds is None else time.monotonic() + seconds
 
     @property
@@ -166,14 +173,18 @@ class LoopGate:
             self._is_open.set_result(None)
 
     async def wait(self, deadline: Deadline) -> bool:
-        """Wait until it is open; return whether it was in time. One coroutine may wait."""
-        if deadline.left is None:
-            await self._is_open
-            return True
-        import asyncio
+        """Wait until it is open; return whether it was in time. One coroutine may wait.
 
-        await asyncio.wait((self._is_open,), timeout=min(deadline.left, threading.TIMEOUT_MAX))
-        return self._is_open.done()
+        A task that runs a loop gives up its slot while any of its coroutines waits.
+        """
+        with waiting():
+            if deadline.left is None:
+                await self._is_open
+                return True
+            import asyncio
+
+            await asyncio.wait((self._is_open,), timeout=min(deadline.left, threading.TIMEOUT_MAX))
+            return self._is_open.done()
 
 
 class LoopCountdown(Countdown):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zcluster.client.future import Future
 from zcluster.client.packing import make_options, records_of
+from zcluster.client.waiting import DEEPEST, too_deep
 from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, LargeArgument, Options
@@ -19,10 +20,12 @@ from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, LargeArgument, Options
 if TYPE_CHECKING:
     from zcluster.client.client import Client
 
-__all__ = ["compute_collections", "persist_collections", "submit_graph", "wish"]
+__all__ = ["compute_collections", "persist_collections", "started", "submit_graph", "wish"]
 
 #: What Dask's functions take and nothing here needs.
 _NEEDLESS = frozenset({"fifo_timeout", "num_workers", "optimize_graph", "sync", "traverse"})
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
 
 #: From the values of a graph's outputs to the results of the collections.
 Rebuild: TypeAlias = Callable[[Sequence[Any]], list[Any]]
@@ -90,15 +93,23 @@ def compute_collections(
 
     Parameters
     ----------
-    collections : collection, or list or tuple of them
-        Other objects pass through.
+    collections : collection, or list, tuple or set of them
+        Another container with collections in it, at any depth, gives one result. Other
+        objects pass through.
     wishes : mapping
         As for `Client.submit`, for all tasks.
     """
-    if not isinstance(collections, list | tuple):
+    if not isinstance(collections, list | tuple | set | frozenset):
         return compute_collections(client, [collections], sync, wishes)[0]
     items = list(collections)
     results: list[Any] = list(items)
+    for place, item in enumerate(items):
+        lazy = _lazy_in(item) if wishes.get("traverse", True) else []
+        if lazy:
+            futures = compute_collections(client, lazy, False, wishes)
+            parts: dict[int, Any] = dict(zip(map(id, lazy), futures, strict=True))
+            whole = client.submit(_same, _replaced(item, parts), pure=False)
+            results[place] = client.gather(whole) if sync else whole
     for places, futures, rebuild in _submitted(client, items, wishes):
         if sync:
             made = rebuild(client.gather(futures))
@@ -112,6 +123,18 @@ def compute_collections(
         for place, result in zip(places, made, strict=True):
             results[place] = result
     return results
+
+
+def started(client: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """Return the inputs of a call with a future in the place of each lazy collection.
+
+    Whoever asks holds what is returned until the call is submitted.
+    """
+    lazy = [item for item in inputs if _is_lazy(item)]
+    if not lazy:
+        return inputs
+    futures = iter(compute_collections(client, lazy, False, {}))
+    return [next(futures) if _is_lazy(item) else item for item in inputs]
 
 
 def persist_collections(client: Client, collections: Any, wishes: Mapping[str, Any]) -> Any:
@@ -172,6 +195,48 @@ def _picked(rebuild: Rebuild, futures: list[Future]) -> list[Future] | None:
         return None
     picked = [futures[place] for place in made if place is not None]
     return picked if len(picked) == len(made) else None
+
+
+def _is_lazy(value: object) -> bool:
+    return hasattr(type(value), "__zcluster_lower__")
+
+
+def _lazy_in(container: Any) -> list[Any]:
+    """Return the collections in a container, at any depth; none of what is no container."""
+    found = []
+    stack = [container] if isinstance(container, _CONTAINERS) else []
+    seen: set[int] = set()
+    while stack:
+        value = stack.pop()
+        if _is_lazy(value):
+            found.append(value)
+        elif isinstance(value, _CONTAINERS) and id(value) not in seen:
+            seen.add(id(value))
+            stack += value.values() if isinstance(value, dict) else value
+    return found
+
+
+def _replaced(value: Any, parts: dict[int, Any], depth: int = 0) -> Any:
+    """Return a container of the same shape with futures in the places of collections.
+
+    What became of each object is put into ``parts``, by its id.
+    """
+    if id(value) in parts:
+        return parts[id(value)]
+    if type(value) not in _CONTAINERS:
+        return value
+    if depth > DEEPEST:
+        raise too_deep(value)
+    if type(value) is dict:
+        made: Any = {key: _replaced(item, parts, depth + 1) for key, item in value.items()}
+    else:
+        made = type(value)(_replaced(item, parts, depth + 1) for item in value)
+    parts[id(value)] = made
+    return made
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _item(values: Sequence[Any], place: int) -> Any:

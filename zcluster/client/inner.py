@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zcluster.client.client import Client, get_client
+from zcluster.config import Time
 from zcluster.errors import InvalidArgument
 from zcluster.types import RunningTask, running_task
 
@@ -60,12 +61,12 @@ def rejoin() -> None:
 
 
 @contextmanager
-def worker_client(timeout: float = 30.0, separate_thread: bool = True) -> Iterator[Client]:
+def worker_client(timeout: Time = 30.0, separate_thread: bool = True) -> Iterator[Client]:
     """Give a task a client of its own cluster; the task holds no slot in this block.
 
     Parameters
     ----------
-    timeout : float
+    timeout : float, str or timedelta
         Seconds to wait for the scheduler.
     separate_thread : bool
         Whether to give up the slot.

@@ -58,6 +58,10 @@ class Inspecting(Copying, Running):
             found |= {int(task): key for task, key in keys.items()}
         return found
 
+    def key_of(self, task: int) -> str:
+        """Return the key of a task of any client, by the task's number."""
+        return self._labels({task})[task]
+
     def get_versions(self, check: bool = False, packages: Iterable[str] = ()) -> dict[str, Any]:
         """Return the versions that scheduler, workers and this client run with.
 

@@ -19,25 +19,13 @@ from typing import Any, TypeVar
 from zcluster.client.base import ClientBase
 from zcluster.client.client import get_client
 from zcluster.client.coordinating import Exchange, Outcome, settle
+from zcluster.config import Time, parse_timedelta
 from zcluster.errors import InvalidArgument
 
-__all__ = ["Event", "Lock", "MultiLock", "Semaphore", "Thing", "check_timeout"]
+__all__ = ["Event", "Lock", "MultiLock", "Semaphore", "Thing"]
 
 T = TypeVar("T")
 _Self = TypeVar("_Self", bound="_Leased")
-
-
-def check_timeout(timeout: float | None) -> float | None:
-    """Return seconds to wait, None for ever.
-
-    Raises
-    ------
-    InvalidArgument
-        If it is not a number.
-    """
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-        raise InvalidArgument(f"timeout is {timeout!r}, expected seconds, or None to wait for ever")
-    return timeout
 
 
 def _nothing(_: Outcome) -> None:
@@ -104,7 +92,7 @@ class _Leased(Thing):
     def _names(self) -> list[str]:
         return [self.name]
 
-    def _exchange(self, number: int, timeout: float | None) -> tuple[ClientBase, Exchange]:
+    def _exchange(self, number: int, timeout: Time | None) -> tuple[ClientBase, Exchange]:
         client = self.client
         names = self._names()
         return client, Exchange(
@@ -114,11 +102,11 @@ class _Leased(Thing):
             "acquire",
             names=names,
             number=number,
-            timeout=check_timeout(timeout),
+            timeout=parse_timedelta(timeout),
             undo="release",
         )
 
-    def _acquire(self, number: int, timeout: float | None) -> bool:
+    def _acquire(self, number: int, timeout: Time | None) -> bool:
         client, exchange = self._exchange(number, timeout)
         return settle(client, exchange, partial(self._acquired, client))
 
@@ -200,14 +188,14 @@ class Lock(_Leased):
     def __init__(self, name: str | None = None, client: Any = None) -> None:
         super().__init__(name, client)
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+    def acquire(self, blocking: bool = True, timeout: Time | None = None) -> bool:
         """Wait for the lock; return whether it was had.
 
         Parameters
         ----------
         blocking : bool
             False: do not wait.
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds to wait.
         """
         return self._acquire(1, timeout if blocking else 0.0)
@@ -242,7 +230,7 @@ class MultiLock(_Leased):
         super().__init__(self.names[0], client)
 
     def acquire(
-        self, blocking: bool = True, timeout: float | None = None, num_locks: int | None = None
+        self, blocking: bool = True, timeout: Time | None = None, num_locks: int | None = None
     ) -> bool:
         """Wait for all of the locks, or for any ``num_locks``; return whether they were had.
 
@@ -293,7 +281,7 @@ class Semaphore(_Leased):
         super().__init__(name, client)
         self.max_leases = max_leases
 
-    def acquire(self, timeout: float | None = None) -> bool:
+    def acquire(self, timeout: Time | None = None) -> bool:
         """Wait for a lease; return whether it was had within ``timeout`` seconds."""
         return self._acquire(self.max_leases, timeout)
 
@@ -349,6 +337,6 @@ class Event(Thing):
         """Tell whether it is set."""
         return self._ask("is_set", _is_yes)
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: Time | None = None) -> bool:
         """Wait until it is set; return whether it was within ``timeout`` seconds."""
-        return self._ask("wait", _is_yes, timeout=check_timeout(timeout))
+        return self._ask("wait", _is_yes, timeout=parse_timedelta(timeout))

@@ -15,7 +15,7 @@ from typing import Any
 from zcluster.client.future import Future
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
-from zcluster.errors import InvalidArgument, NotSerializable, UnknownWorker
+from zcluster.errors import InvalidArgument, NotCallable, NotSerializable, UnknownWorker
 from zcluster.graph.annotations import current_options, options_from, worker_names
 from zcluster.graph.layers import Options
 from zcluster.protocol.callables import Packed, callable_name, pack_callable
@@ -48,9 +48,9 @@ _LONGEST_NAME = 200
 
 
 def check_callable(function: object) -> None:
-    """Raise `InvalidArgument` unless a function can be called."""
+    """Raise `NotCallable` unless a function can be called."""
     if not callable(function):
-        raise InvalidArgument(
+        raise NotCallable(
             f"found {type(function).__name__} {function!r:.80} as the function, expected a "
             "callable; submit(f, x) takes the function and its arguments apart, not submit(f(x))"
         )
@@ -166,9 +166,12 @@ def make_options(nodes: Mapping[int, NodeInfo], wishes: Mapping[str, Any]) -> Op
     """
     base = current_options()
     options = options_from(wishes, base) if wishes else base
-    for name in options.workers:
-        if not nodes_of(nodes, name):
-            raise unknown_worker(nodes, name)
+    known = tuple(name for name in options.workers if nodes_of(nodes, name))
+    if known != options.workers:
+        if not options.allow_other_workers:
+            unknown = next(name for name in options.workers if name not in known)
+            raise unknown_worker(nodes, unknown)
+        options = options._replace(workers=known)  # they are a wish only
     return options
 
 

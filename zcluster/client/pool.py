@@ -18,6 +18,7 @@ from zcluster.client.executor import cancel_all, map_rows, options_of, slots_of,
 from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Countdown, Deadline
 from zcluster.client.waiting import Holding, as_completed, by_engine, settle_all
+from zcluster.config import Time
 from zcluster.core.client.states import State
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class AsyncResult:
         self._tasks = tasks
         self._make = make
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: Time | None = None) -> Any:
         """Wait and return the result, or raise what the first failing call raised.
 
         Raises
@@ -254,7 +255,7 @@ class AsyncResult:
                 raise _too_late(error) from None
             raise
 
-    def wait(self, timeout: float | None = None) -> None:
+    def wait(self, timeout: Time | None = None) -> None:
         """Wait until it is done, at most ``timeout`` seconds."""
         settle_all(by_engine(self._tasks), Deadline(timeout))
 
@@ -296,7 +297,7 @@ class Results:
     def __next__(self) -> Any:
         return self.next()
 
-    def next(self, timeout: float | None = None) -> Any:
+    def next(self, timeout: Time | None = None) -> Any:
         """Return the next result, or raise what its call raised.
 
         Raises

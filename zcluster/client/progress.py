@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TextIO
 
 from zcluster.client.bars import open_bar
 from zcluster.client.future import Future
 from zcluster.client.waiting import as_completed, futures_in
+from zcluster.tracebacks import hides_frames
 
 __all__ = ["progress"]
 
 
-def progress(*futures: Any, complete: bool = True, file: TextIO | None = None) -> None:
+@hides_frames
+def progress(
+    *futures: Any,
+    notebook: bool | None = None,
+    multi: bool = True,
+    complete: bool = True,
+    group_by: Any = "prefix",
+    file: TextIO | None = None,
+) -> None:
     """Show how many of some futures are done, until all are.
 
     Parameters
     ----------
     *futures : futures
         Alone or nested in containers.
+    notebook : bool, optional
+        False draws text also in a notebook.
+    multi, group_by
+        Accepted and not needed: there is one bar for all.
     complete : bool
         Leave the full bar when all are done.
     file : text file, optional
@@ -28,6 +42,8 @@ def progress(*futures: Any, complete: bool = True, file: TextIO | None = None) -
     Errors are counted, not raised: ask the futures. Waits show such a bar by themselves
     where somebody looks; the configuration's ``progress`` switches that off.
     """
+    if notebook is False and file is None:
+        file = sys.stderr
     found: list[Future] = futures_in(*futures)
     done = failed = 0
     with open_bar(file, keep=complete) as bar:

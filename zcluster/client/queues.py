@@ -14,8 +14,9 @@ from zcluster.client.asynchronous import in_thread
 from zcluster.client.base import ClientBase
 from zcluster.client.coordinating import Outcome, ask
 from zcluster.client.gates import Deadline, in_event_loop
-from zcluster.client.locks import Thing, check_timeout
+from zcluster.client.locks import Thing
 from zcluster.client.shared_values import pack_value
+from zcluster.config import Time, parse_timedelta
 from zcluster.errors import InvalidArgument
 
 __all__ = ["Queue", "Variable"]
@@ -50,7 +51,7 @@ class Queue(Thing):
         super().__init__(name, client)
         self.maxsize = maxsize
 
-    def put(self, value: Any, timeout: float | None = None) -> None:
+    def put(self, value: Any, timeout: Time | None = None) -> None:
         """Put a value at the end, once there is room.
 
         Raises
@@ -64,7 +65,7 @@ class Queue(Thing):
         """
         client = self.client
         shared = pack_value(value, client, f"queue {self.name!r}")
-        number, seconds = self.maxsize, check_timeout(timeout)
+        number, seconds = self.maxsize, parse_timedelta(timeout)
 
         def check(outcome: Outcome) -> None:
             if not outcome.ok:
@@ -75,12 +76,12 @@ class Queue(Thing):
 
         return self._ask("put", check, client, number=number, shared=shared, timeout=seconds)
 
-    def get(self, timeout: float | None = None, batch: bool | int = False) -> Any:
+    def get(self, timeout: Time | None = None, batch: bool | int = False) -> Any:
         """Take the first value, once there is one.
 
         Parameters
         ----------
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds to wait.
         batch : bool or int
             A number: wait for so many, and return a list; it has fewer if time runs out
@@ -92,7 +93,7 @@ class Queue(Thing):
         TimeoutError
             If there is none within ``timeout`` seconds. What was there stays.
         """
-        seconds = check_timeout(timeout)
+        seconds = parse_timedelta(timeout)
         if batch is False:
             first = partial(self._first, seconds)
             return self._ask("get", first, number=1, timeout=seconds, undo="refuse")
@@ -184,7 +185,7 @@ class Variable(Thing):
         shared = pack_value(value, client, f"variable {self.name!r}")
         return self._ask("set", lambda _: None, client, shared=shared)
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: Time | None = None) -> Any:
         """Return its value, once it has one.
 
         Raises
@@ -192,7 +193,7 @@ class Variable(Thing):
         TimeoutError
             If it has none within ``timeout`` seconds.
         """
-        seconds = check_timeout(timeout)
+        seconds = parse_timedelta(timeout)
 
         def value_of(outcome: Outcome) -> Any:
             if not outcome.ok:

@@ -12,11 +12,12 @@ from zcluster.client.future import Future, failure_of
 from zcluster.client.gates import Deadline
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
-from zcluster.errors import DataLost
+from zcluster.errors import DataLost, InvalidArgument
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import CALL_PACKED_LAST, make_call
 from zcluster.protocol.objects import load_private
 from zcluster.protocol.selections import apply, selection_from
+from zcluster.tracebacks import hides_frames
 
 __all__ = ["Recreating"]
 
@@ -24,6 +25,7 @@ __all__ = ["Recreating"]
 class Recreating(ClientBase):
     """`Client.recreate` and the names that Dask has for it."""
 
+    @hides_frames
     def recreate(self, future: Future) -> Any:
         """Run a task's call again, here, and return its result.
 
@@ -49,6 +51,8 @@ class Recreating(ClientBase):
         Traceback (most recent call last):
         ZeroDivisionError: integer division or modulo by zero
         """
+        if not isinstance(future, Future):
+            raise InvalidArgument(f"found {future!r}, expected a future of this client")
         future._check_held()
         engine, record = self._engine, future._record
         engine.wait((record,), Deadline(None))

@@ -23,12 +23,14 @@ from zcluster.client.outcomes import exception_of
 from zcluster.client.packing import check_callable, nodes_of, unknown_worker, worker_names
 from zcluster.client.shipping import environment
 from zcluster.client.uploading import collect, files_message, module_of
+from zcluster.config import Time, parse_timedelta
 from zcluster.core.client.records import Failure, Wanted
 from zcluster.errors import InvalidArgument
 from zcluster.protocol.callables import callable_name, forget_callables
 from zcluster.protocol.frames import encode
 from zcluster.protocol.messages import Call, Called, Message, Restart
 from zcluster.protocol.objects import load_private, plan
+from zcluster.tracebacks import hides_frames
 from zcluster.types import Buffer, Frames
 
 __all__ = ["CALL_LIMIT", "Running", "failed_reply", "pack_direct", "reply_value"]
@@ -42,6 +44,7 @@ _ON_ERROR = ("raise", "return", "ignore")
 class Running(ClientBase):
     """`Client.run`, `run_on_scheduler`, `upload_file` and `restart`."""
 
+    @hides_frames
     def run(
         self,
         function: Callable[..., Any],
@@ -113,6 +116,7 @@ class Running(ClientBase):
                     results[name] = error
         return results
 
+    @hides_frames
     def run_on_scheduler(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function on the scheduler's host, in a process of its own.
 
@@ -133,6 +137,7 @@ class Running(ClientBase):
 
     # ---------------------------------------------------------------------- files
 
+    @hides_frames
     def upload_file(self, filename: str | os.PathLike[str], load: bool = True) -> None:
         """Put modules on the import path of all workers, also of those that come later.
 
@@ -152,6 +157,10 @@ class Running(ClientBase):
         InvalidArgument
             If it cannot be meant, or is too large.
         """
+        if not isinstance(filename, str | os.PathLike):
+            raise InvalidArgument(
+                f"filename is {filename!r}, expected the path of a file or folder"
+            )
         path = Path(filename).expanduser().absolute()
         contents = collect(path)
         self._upload(contents, f"upload_file({path.name})")
@@ -171,14 +180,14 @@ class Running(ClientBase):
 
     # ------------------------------------------------------------------- restarts
 
-    def restart(self, timeout: float | None = 60.0, wait_for_workers: bool = True) -> None:
+    def restart(self, timeout: Time | None = 60.0, wait_for_workers: bool = True) -> None:
         """Cancel all tasks of all clients, drop all results, and start all workers anew.
 
         Workers are killed, whatever they do. Uploaded files stay.
 
         Parameters
         ----------
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds until the workers are up again.
         wait_for_workers : bool
             Wait for that.
@@ -192,7 +201,7 @@ class Running(ClientBase):
         forget_callables()
 
     def restart_workers(
-        self, workers: Any, timeout: float | None = 60.0, raise_for_error: bool = True
+        self, workers: Any, timeout: Time | None = 60.0, raise_for_error: bool = True
     ) -> dict[str, str]:
         """Start some workers anew; their tasks run again, there or elsewhere.
 
@@ -200,7 +209,7 @@ class Running(ClientBase):
         ----------
         workers : str or list of str
             Names of workers, nodes or hosts.
-        timeout : float, optional
+        timeout : float, str or timedelta, optional
             Seconds until they are up again.
         raise_for_error : bool
             Raise if they are not; else say so in what is returned.
@@ -222,12 +231,12 @@ class Running(ClientBase):
             word = "timed out"
         return dict.fromkeys(names, word)
 
-    def _restart(self, names: list[str], timeout: float | None, wait: bool) -> None:
+    def _restart(self, names: list[str], timeout: Time | None, wait: bool) -> None:
         def make(number: int) -> Message:
             return Restart(number, names)
 
         if wait:
-            self._engine.request(make, timeout=timeout, what="restart")
+            self._engine.request(make, timeout=parse_timedelta(timeout), what="restart")
         else:
             self._engine.send_request(make, (), lambda _: None)
             self._engine.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 from zcluster.errors import InvalidArgument
@@ -34,6 +35,15 @@ def collect(path: Path) -> dict[str, bytes]:
             raise InvalidArgument(
                 f"{path} is neither a module nor an archive of modules; expected a .py, .zip, "
                 ".egg or .whl file, or a folder (which may have data files in it)"
+            )
+        if path.suffix in _ARCHIVES and not zipfile.is_zipfile(path):
+            raise InvalidArgument(
+                f"{path} is no zip archive, though it is named as one; make it anew"
+            )
+        if path.suffix == ".py" and not path.stem.isidentifier():
+            raise InvalidArgument(
+                f"{path} cannot be imported: {path.stem!r} is no name of a module; rename it, "
+                "expected letters, digits and underscores"
             )
         files = [(path.name, path)]
     elif path.is_dir():

@@ -13,6 +13,7 @@ from zcluster.client.default import live_clients
 from zcluster.client.engine import Engine
 from zcluster.client.future import Future, failure_of, fetch_values, fetch_values_in_loop
 from zcluster.client.gates import Deadline, Gate, LoopGate, in_event_loop
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
 from zcluster.errors import InvalidArgument
@@ -182,14 +183,14 @@ class _Tally:
             engine.unwatch(records, self)
 
 
-def wait(fs: Any, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
+def wait(fs: Any, timeout: Time | None = None, return_when: str = ALL_COMPLETED) -> Any:
     """Wait until all futures are done, or the first.
 
     Parameters
     ----------
     fs : futures
         Alone or nested in containers.
-    timeout : float, optional
+    timeout : float, str or timedelta, optional
         Seconds.
     return_when : str
         ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``: the first
@@ -296,8 +297,9 @@ class as_completed:
     with_results : bool
         Give pairs of future and result.
     raise_errors : bool
-        With results: raise a task's exception; else give it in place of the result.
-    timeout : float, optional
+        With results: raise a task's exception; else give what describes it in place of the
+        result, as `sys.exc_info` does: its type, itself and its traceback.
+    timeout : float, str or timedelta, optional
         Seconds for the whole iteration; then it raises `TimeoutError`.
 
     Examples
@@ -313,7 +315,7 @@ class as_completed:
         with_results: bool = False,
         raise_errors: bool = True,
         *,
-        timeout: float | None = None,
+        timeout: Time | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._open: dict[Wanted, list[Future]] = {}
@@ -503,9 +505,10 @@ class as_completed:
 
     def _pair(self, future: Future, value: Any) -> tuple[Future, Any]:
         if value is _MISSING:
-            value = failure_of(future._client._engine, future._record)
+            error = failure_of(future._client._engine, future._record)
             if self._raise_errors:
-                raise value
+                raise error
+            value = (type(error), error, error.__traceback__)
         return future, value
 
 

@@ -10,6 +10,9 @@ computed together, so that what they share is made once::
             ...                          # add calls; make outputs with `graph.want`
             return builder.finish(), lambda values: [...]   # one result for each collection
 
+For a runner in this process it is called while `zcluster.protocol.held.passes_objects` says so:
+calls should then be held as they are, but may be packed as ever.
+
 The second item makes the collections' results of the values of the graph's outputs, in the order
 of the outputs.
 

@@ -7,9 +7,12 @@ outputs in order: a client, or a scheduler in this process. Which one runs a gra
    of the shape ``get(dsk, keys)``, or an executor of threads;
 2. else what the configuration names as ``scheduler``: any of the same;
 3. else the newest one that is live: a client pushes itself when it starts and pops itself when it
-   closes;
+   closes (``scheduler="distributed"`` asks for that one, and raises where there is none);
 4. else the one set with `set_default_runner`;
 5. else the one registered as ``"threads"``: the threads of this process (`zcluster.local`).
+
+A runner whose ``takes_objects`` is true runs tasks in this process: graphs for it hold the very
+functions and arguments, and nothing is pickled (`zcluster.protocol.held`).
 
 Nothing here knows clients or schedulers; they come by `push_runner` and `register_runner`, or are
 imported by name when they are first asked for.
@@ -18,16 +21,16 @@ imported by name when they are first asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
 from zcluster import config
-from zcluster.collection.base import is_collection, lower
+from zcluster.collection.base import Lowered, is_collection, lower
 from zcluster.errors import InvalidArgument
 from zcluster.graph.drawing import Picture, check_filename, draw
 from zcluster.graph.layers import Graph
 from zcluster.graph.mapping import GraphView
+from zcluster.protocol.held import container_parts, passing_objects
 from zcluster.tracebacks import hides_frames
 from zcluster.types import Key
 
@@ -35,7 +38,6 @@ __all__ = [
     "Computable",
     "Runner",
     "compute",
-    "container_parts",
     "current_runner",
     "persist",
     "pop_runner",
@@ -58,6 +60,8 @@ class Runner(Protocol):
 RunnerFactory: TypeAlias = "Callable[[], Runner] | str"
 
 _DEFAULT = "threads"
+#: Names that stand for the newest client.
+_LIVE = ("distributed", "dask.distributed")
 _GET = "zcluster.local:GetRunner"
 _EXECUTOR = "zcluster.local:ExecutorRunner"
 
@@ -99,12 +103,12 @@ def register_runner(name: str, factory: RunnerFactory) -> None:
     Parameters
     ----------
     name : str
-        As in ``compute(x, scheduler="sync")``.
+        As in ``compute(x, scheduler="sync")``; large and small letters are alike.
     factory : callable or str
         Makes the runner; or ``"package.module:name"`` of what makes it, imported when needed.
     """
-    _factories[name] = factory
-    _made.pop(name, None)
+    _factories[name.lower()] = factory
+    _made.pop(name.lower(), None)
 
 
 def current_runner(scheduler: Any = None) -> Runner:
@@ -142,13 +146,21 @@ def current_runner(scheduler: Any = None) -> Runner:
     return runner
 
 
-def _named_runner(name: str) -> Runner:
+def _named_runner(given: str) -> Runner:
+    name = given.lower()
+    if name in _LIVE:
+        if not _stack:
+            raise InvalidArgument(
+                f"scheduler={given!r} means the client that is open, and none is; start one with "
+                "zcluster.Client(), or leave the scheduler out"
+            )
+        return _stack[-1]
     runner = _made.get(name)
     if runner is None:
         factory = _factories.get(name)
         if factory is None:
             raise InvalidArgument(
-                f"no scheduler is called {name!r}; expected {_known_names()}, or a client"
+                f"no scheduler is called {given!r}; expected {_known_names()}, or a client"
             )
         if isinstance(factory, str):
             factory = _found(factory)
@@ -167,7 +179,7 @@ def _found(where: str) -> Callable[..., Any]:
 def _known_names() -> str:
     if not _factories:
         return "the name of one, of which none is registered"
-    return "one of " + ", ".join(repr(name) for name in sorted(_factories))
+    return "one of " + ", ".join(repr(name) for name in sorted((*_factories, _LIVE[0])))
 
 
 # Collections among arguments -----------------------------------------------------------------
@@ -201,26 +213,18 @@ class _Found:
         if not any(makers):
             return None
         pairs = list(zip(makers, parts, strict=True))
-        return lambda results: rebuild([make(results) if make else part for make, part in pairs])
+        return lambda results: rebuild(*[make(results) if make else part for make, part in pairs])
 
 
-def container_parts(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
-    """Return the parts of a container, and how to make one like it of other parts.
+def _lowered_for(runner: Runner, collections: list[Any]) -> Lowered:
+    with passing_objects(getattr(runner, "takes_objects", False)):
+        return lower(collections)
 
-    None for what is no list, tuple, dict (of which the values count), set or dataclass.
-    """
-    kind = type(value)
-    if kind in (list, tuple, set, frozenset):
-        return list(value), kind
-    if kind is dict:
-        return list(value.values()), lambda parts: dict(zip(value, parts, strict=True))
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return list(value), lambda parts: kind(*parts)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value) if field.init]
-        parts = [getattr(value, name) for name in names]
-        return parts, lambda parts: kind(**dict(zip(names, parts, strict=True)))
-    return None
+
+def _lowered_here(collections: list[Any]) -> Lowered:
+    """Return a graph that is only looked at: nothing in it has to be picklable."""
+    with passing_objects(True):
+        return lower(collections)
 
 
 # The door ------------------------------------------------------------------------------------
@@ -267,7 +271,7 @@ def compute(
     if not found.collections:
         return args
     runner = current_runner(scheduler)
-    graph, rebuild = lower(found.collections)
+    graph, rebuild = _lowered_for(runner, found.collections)
     values = runner.run_graph(graph, **kwargs) if graph.outputs else []
     results = rebuild(values)
     pairs = zip(makers, args, strict=True)
@@ -305,7 +309,7 @@ def persist(
     if not found.collections:
         return args
     runner = current_runner(scheduler)
-    graph, rebuild = lower(found.collections)
+    graph, rebuild = _lowered_for(runner, found.collections)
     submit = getattr(runner, "submit_graph", None) or runner.run_graph
     results = rebuild(submit(graph, **kwargs))
     made = [
@@ -353,7 +357,7 @@ def visualize(
     for arg in args:
         found.take_out(arg, traverse)
     if found.collections:
-        graph, _ = lower(found.collections)
+        graph, _ = _lowered_here(found.collections)
         return draw(graph, filename)
     merged: dict[Any, Any] = {}
     for arg in args:
@@ -397,5 +401,5 @@ class Computable:
     @property
     def dask(self) -> Mapping[Key, Any]:
         """The graph, as a lazy mapping from keys to tasks."""
-        graph, _ = lower([self])
+        graph, _ = _lowered_here([self])
         return GraphView(graph)

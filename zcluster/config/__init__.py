@@ -31,23 +31,44 @@ from zcluster.config.logs import configure_logging
 from zcluster.config.machine import cpu_count, memory_total
 from zcluster.config.settings import Settings
 from zcluster.config.sizes import format_bytes, parse_bytes, parse_memory_limit
-from zcluster.config.values import Place, collect, config, get, merge, places, refresh, set, update
+from zcluster.config.texts import deserialize, expand_environment_variables, serialize
+from zcluster.config.times import Time, parse_timedelta
+from zcluster.config.values import (
+    Place,
+    collect,
+    config,
+    get,
+    merge,
+    places,
+    pop,
+    refresh,
+    set,
+    update,
+    update_defaults,
+)
 
 __all__ = [
     "Place",
     "Settings",
+    "Time",
     "collect",
     "config",
     "configure_logging",
     "cpu_count",
+    "deserialize",
+    "expand_environment_variables",
     "format_bytes",
     "get",
     "memory_total",
     "merge",
     "parse_bytes",
     "parse_memory_limit",
+    "parse_timedelta",
     "places",
+    "pop",
     "refresh",
+    "serialize",
     "set",
     "update",
+    "update_defaults",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zcluster.config.sizes import parse_bytes, parse_memory_limit
+from zcluster.config.times import parse_timedelta
 from zcluster.errors import InvalidArgument
 
 __all__ = ["ALIASES", "KEYS", "OTHER_VARIABLES", "PREFIX", "TABLE", "Key", "Kind"]
@@ -88,18 +89,16 @@ class Key:
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    seconds: float | None = parse_timedelta(value)
+    if seconds is None or not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError
-    return float(value)
+    return seconds
 
 
 def _share(value: Any) -> float:
-    share = _seconds(value)
-    if not 0 < share <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise ValueError
-    return share
+    return float(value)
 
 
 def _count(value: Any) -> int:
@@ -147,7 +146,7 @@ def _one_of(*choices: Any) -> Kind:
     return Kind(f"{', '.join(words[:-1])} or {words[-1]}", accepts)
 
 
-_SECONDS = Kind("seconds", _seconds)
+_SECONDS = Kind("seconds, or text such as '500ms'", _seconds)
 _SHARE = Kind("a share above 0, up to 1", _share)
 _COUNT = Kind("a whole number from 1 to 4096", _count)
 _FLAG = Kind("true or false", _flag)
@@ -268,6 +267,7 @@ ALIASES = {"ZCLUSTER_FULL_TRACEBACK": "traceback.full"}
 OTHER_VARIABLES = (
     "ZCLUSTER_CONFIG",
     "ZCLUSTER_PEERS_PYTHON",
+    "ZCLUSTER_LAUNCHED",
     "ZCLUSTER_SCHEDULER_FILE",
     "ZCLUSTER_TEST_",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from zcluster.config.defaults import ALIASES, OTHER_VARIABLES, PREFIX, TABLE
 from zcluster.errors import InvalidArgument
 
 __all__ = [
+    "LAUNCHED",
     "VARIABLE",
     "Source",
     "check_values",
@@ -33,6 +34,15 @@ __all__ = [
 
 #: Names a file or folder to read after the others.
 VARIABLE = "ZCLUSTER_CONFIG"
+
+#: How keys of Dask's own configuration begin.
+_OF_DASK = frozenset(
+    {"admin", "array", "dask", "dataframe", "distributed", "optimization", "temporary-directory"}
+)
+#: Set for processes that another one of ours started: that one has warned already.
+LAUNCHED = "ZCLUSTER_LAUNCHED"
+#: What this process was warned of.
+_warned: set[str] = set()
 
 _WORDS = {"true": True, "false": False, "none": None}
 
@@ -109,8 +119,22 @@ def nearest(key: str) -> str:
     return max(TABLE, key=lambda name: whole[name] + ends[name])
 
 
-def check_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+def check_values(
+    values: Mapping[str, Any], source: str, others: Collection[str] = ()
+) -> dict[str, Any]:
     """Return flat values with each checked; unknown keys are kept, with a warning.
+
+    Of the keys of Dask's own configuration, which scripts set one by one, all together give one
+    warning in a process.
+
+    Parameters
+    ----------
+    values : mapping
+        By flat key.
+    source : str
+        Where they were found, in the words of an error.
+    others : collection of str
+        Keys that other packages read.
 
     Raises
     ------
@@ -120,7 +144,9 @@ def check_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     checked = {}
     for key, value in values.items():
         known = TABLE.get(key)
-        if known is None:
+        if known is None and key.partition(".")[0] in _OF_DASK:
+            _warn_of_dask(key, source)
+        elif known is None and key not in others and not os.environ.get(LAUNCHED):
             warnings.warn(
                 f"{source} sets {key}, which nothing reads; did you mean {nearest(key)}? "
                 "'zcluster config list' prints all keys",
@@ -128,6 +154,16 @@ def check_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             )
         checked[key] = value if known is None else known.check(value, source)
     return checked
+
+
+def _warn_of_dask(key: str, source: str) -> None:
+    if "dask" not in _warned and not os.environ.get(LAUNCHED):
+        _warned.add("dask")
+        warnings.warn(
+            f"{source} sets {key}; keys of dask's own configuration, this and others, have no "
+            "effect here. 'zcluster config list' prints the keys that do",
+            stacklevel=4,
+        )
 
 
 # ---------------------------------------------------------------------------- files

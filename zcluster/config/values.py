@@ -28,9 +28,21 @@ from zcluster.config.sources import (
     read_environment,
     read_file,
 )
-from zcluster.errors import InvalidArgument
+from zcluster.errors import InvalidArgument, UnknownKey
 
-__all__ = ["Place", "collect", "config", "get", "merge", "places", "refresh", "set", "update"]
+__all__ = [
+    "Place",
+    "collect",
+    "config",
+    "get",
+    "merge",
+    "places",
+    "pop",
+    "refresh",
+    "set",
+    "update",
+    "update_defaults",
+]
 
 _MISSING: Any = object()
 _DEFAULTS = {key.name: key.default for key in KEYS}
@@ -53,6 +65,8 @@ class _State:
         #: Who made it, and what it sets. An object that is gone can no longer take it back.
         self.layers: list[tuple[weakref.ref[set], dict[str, Any]]] = []
         self.effective: dict[str, Any] | None = None
+        #: Defaults of keys that other packages read here.
+        self.defaults: dict[str, Any] = {}
 
     def read(self) -> list[Source]:
         """Return the sources, read if they were not yet."""
@@ -66,7 +80,7 @@ class _State:
         found = self.effective
         if found is None:
             with self.lock:
-                found = dict(_DEFAULTS)
+                found = _DEFAULTS | self.defaults
                 for source in self.read():
                     found |= source.values
                 for _, values in self.layers:
@@ -88,6 +102,18 @@ class _State:
         """Take away the layer of one owner."""
         with self.lock:
             self.layers = [layer for layer in self.layers if layer[0]() is not owner]
+            self.effective = None
+
+    def remove(self, name: str) -> None:
+        """Take one value away wherever it is set; a default of our own stays."""
+        with self.lock:
+            self.defaults = {key: value for key, value in self.defaults.items() if key != name}
+            for source in self.read():
+                source.values.pop(name, None)
+            self.layers = [
+                (owner, {key: value for key, value in layer.items() if key != name})
+                for owner, layer in self.layers
+            ]
             self.effective = None
 
     def clear(self) -> None:
@@ -118,8 +144,10 @@ def get(key: str, default: Any = _MISSING) -> Any:
 
     Raises
     ------
+    UnknownKey
+        If there is no such key and no ``default``; also a `KeyError`.
     InvalidArgument
-        If there is no such key and no ``default``, or a file or variable is wrong.
+        If a file or variable is wrong.
 
     Examples
     --------
@@ -134,7 +162,7 @@ def get(key: str, default: Any = _MISSING) -> Any:
         if value is _MISSING:
             value = _section(values, name)
     if value is _MISSING and default is _MISSING:
-        raise InvalidArgument(
+        raise UnknownKey(
             f"configuration has no key {key!r}; did you mean {nearest(normal(key))!r}? "
             "'zcluster config list' prints all keys"
         )
@@ -177,8 +205,12 @@ class set:
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        if not isinstance(values, Mapping | None):
+            raise InvalidArgument(
+                f"config.set was given {values!r}, expected a dict such as {{'worker.threads': 2}}"
+            )
         flat = flatten(values or {}) | flatten(more)
-        _state.push(self, check_values(flat, "zcluster.config.set"))
+        _state.push(self, check_values(flat, "zcluster.config.set", _state.defaults))
 
     def __enter__(self) -> dict[str, Any]:
         return nest(_state.values())
@@ -190,6 +222,65 @@ class set:
         trace: TracebackType | None,
     ) -> None:
         _state.pop(self)
+
+
+def pop(key: str, default: Any = _MISSING) -> Any:
+    """Return the value of a key, and take it away: its default is what counts then.
+
+    Files and variables are not changed; `refresh` reads them again.
+
+    Parameters
+    ----------
+    key : str
+        As in `get`, but of no section.
+    default
+        As in `get`.
+
+    Raises
+    ------
+    UnknownKey
+        If there is no such key and no ``default``.
+
+    Examples
+    --------
+    >>> with set(num_workers=3):
+    ...     pop("num-workers"), get("num-workers") is None
+    (3, True)
+    """
+    value = get(key, default)
+    _state.remove(normal(key))
+    return value
+
+
+def update_defaults(new: Mapping[str, Any]) -> None:
+    """Add defaults: for keys of another package that keeps its configuration here.
+
+    Parameters
+    ----------
+    new : mapping
+        By key, or nested.
+
+    Raises
+    ------
+    InvalidArgument
+        If one is of a key that is here already, whose default is what it is.
+
+    Examples
+    --------
+    >>> update_defaults({"example-package": {"size": 3}})
+    >>> pop("example-package.size")
+    3
+    """
+    flat = flatten(new)
+    taken = sorted(flat.keys() & _DEFAULTS.keys())
+    if taken:
+        raise InvalidArgument(
+            f"update_defaults was given {taken[0]}, a key of zcluster's own; expected keys of "
+            "another package: use config.set, or a file in ~/.config/zcluster"
+        )
+    with _state.lock:
+        _state.defaults = _state.defaults | flat
+        _state.effective = None
 
 
 def refresh() -> None:
@@ -239,7 +330,8 @@ def places(key: str) -> list[Place]:
     [('default', True), ('zcluster.config.set', False)]
     """
     name = normal(key)
-    found = [Place("default", _DEFAULTS[name])] if name in _DEFAULTS else []
+    defaults = _DEFAULTS | _state.defaults
+    found = [Place("default", defaults[name])] if name in defaults else []
     with _state.lock:
         for source in _state.read():
             if name in source.values:

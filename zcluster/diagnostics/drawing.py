@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Protocol
 
 from zcluster.errors import InvalidArgument
@@ -62,6 +63,7 @@ class _Profiler(Protocol):
 def visualize(
     profilers: _Profiler | Sequence[_Profiler],
     filename: str | os.PathLike[str] | None = "profile.svg",
+    show: bool = False,
 ) -> Picture:
     """Draw what profilers measured, over one axis of time.
 
@@ -69,7 +71,10 @@ def visualize(
     ----------
     profilers : profiler, or sequence of them
     filename : str, path or None
-        Where to write the picture, as SVG; None: nowhere.
+        Where to write the picture, as SVG, or as a page with it if that ends in ``.html``;
+        None: nowhere.
+    show : bool
+        Open that file in the browser. Notebooks show what is returned anyway.
 
     Raises
     ------
@@ -89,8 +94,24 @@ def visualize(
         _svg(panels, min(times), max(times)), sum(len(panel.bars) for panel in panels)
     )
     if filename is not None:
-        picture.save(filename)
+        written = _save(picture, filename)
+        if show:
+            import webbrowser  # few ask for it
+
+            webbrowser.open(written.absolute().as_uri())
     return picture
+
+
+def _save(picture: Picture, filename: str | os.PathLike[str]) -> Path:
+    path = Path(filename)
+    if path.suffix.lower() not in (".html", ".htm"):
+        return Path(picture.save(filename))
+    path.write_text(
+        f'<!DOCTYPE html>\n<meta charset="utf-8">\n<title>{escape(path.stem)}</title>\n'
+        f"{picture.svg}",
+        encoding="utf-8",
+    )
+    return path
 
 
 def _svg(panels: list[Panel], first: float, last: float) -> str:

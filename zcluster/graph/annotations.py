@@ -6,7 +6,9 @@ The same wishes are given to ``submit`` as keywords and to lazy calls by
 
 from __future__ import annotations
 
+import difflib
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +19,7 @@ from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 from zcluster.protocol.messages import Needs
 
-__all__ = ["annotate", "current_options", "options_from", "worker_names"]
+__all__ = ["annotate", "current_options", "get_annotations", "options_from", "worker_names"]
 
 _MOST = 1 << 31
 
@@ -34,12 +36,13 @@ def annotate(**wishes: Any) -> Iterator[None]:
     **wishes
         ``workers``, ``allow_other_workers``, ``retries``, ``retry_on``, ``retry_delay``,
         ``priority``, ``resources``, ``threads``: as for `Client.submit`. An inner block
-        adds to the outer one.
+        adds to the outer one. Anything else is kept for `get_annotations`, and has no
+        effect; a name that is much like one of these gives a warning.
 
     Raises
     ------
     InvalidArgument
-        For a wish that nobody knows, or a value that cannot be meant.
+        For a value that cannot be meant.
 
     Examples
     --------
@@ -50,7 +53,15 @@ def annotate(**wishes: Any) -> Iterator[None]:
     3
     """
     merged = {**_current.get(), **wishes}
-    options_from(merged)  # what is wrong is said here
+    options_from(_known(merged))  # what is wrong is said here
+    for name in wishes.keys() - _CHECKS.keys():
+        alike = difflib.get_close_matches(name, _CHECKS, n=2, cutoff=0.66)
+        if alike:
+            warnings.warn(
+                f"annotate was given {name}, which nothing here reads; did you mean "
+                f"{' or '.join(alike)}?",
+                stacklevel=3,  # through contextlib, to the `with`
+            )
     token = _current.set(merged)
     try:
         yield
@@ -61,7 +72,23 @@ def annotate(**wishes: Any) -> Iterator[None]:
 def current_options() -> Options:
     """Return what the surrounding `annotate` blocks wish."""
     wishes = _current.get()
-    return options_from(wishes) if wishes else DEFAULT_OPTIONS
+    return options_from(_known(wishes)) if wishes else DEFAULT_OPTIONS
+
+
+def get_annotations() -> dict[str, Any]:
+    """Return everything that the surrounding `annotate` blocks were given, by name.
+
+    Examples
+    --------
+    >>> with annotate(priority=1), annotate(colour="blue"):
+    ...     get_annotations()
+    {'priority': 1, 'colour': 'blue'}
+    """
+    return dict(_current.get())
+
+
+def _known(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wishes.items() if name in _CHECKS}
 
 
 def options_from(wishes: Mapping[str, Any], base: Options = DEFAULT_OPTIONS) -> Options:

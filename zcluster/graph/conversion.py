@@ -4,11 +4,13 @@ Three steps. `Reader` reads computations, beginning with the wanted keys, into c
 `number_tasks` numbers them so that those of one callable stand side by side, and adds the layers.
 Ranks come last. The first two cost 2 to 4 µs a task and dominate.
 
-Nested tasks travel as a structure (`Nested`) that `evaluate` runs in the worker.
+Nested tasks travel as a structure (`Nested`) that `evaluate` runs in the worker. For a graph that
+runs in this process calls and literals are kept as the objects they are (`zcluster.protocol.held`).
 """
 
 from __future__ import annotations
 
+import operator
 import pickle
 from collections.abc import Callable, Mapping
 from itertools import accumulate
@@ -28,6 +30,7 @@ from zcluster.protocol.calls import (
     pack_call,
     reduce_as_input,
 )
+from zcluster.protocol.held import HeldCall, Nested, evaluate, hold_call, list_of, passes_objects
 from zcluster.protocol.objects import dumps_small, plan
 
 __all__ = [
@@ -47,33 +50,6 @@ __all__ = [
 LAYER_TASKS = 8192
 
 
-# Running nested tasks ------------------------------------------------------------------------
-
-
-class Nested:
-    """A task inside another task, on its way to where both run."""
-
-    __slots__ = ("args", "function")
-
-    def __init__(self, function: Callable[..., Any], args: list[Any]) -> None:
-        self.function = function
-        self.args = args
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Nested, (self.function, self.args)
-
-
-def evaluate(value: Any) -> Any:
-    """Run a nested task, inner ones first; return anything else as it is."""
-    if type(value) is Nested:
-        return value.function(*map(evaluate, value.args))
-    return value
-
-
-def _list_of(*items: Any) -> list[Any]:
-    return list(items)
-
-
 class _Place:
     """Stands for the result of a key while a call is packed."""
 
@@ -90,6 +66,7 @@ class _Place:
 #: The place of the callable in a group of tasks that have none.
 NO_FUNCTION = -1
 _IS_ALIAS = -2
+_IS_HELD_VALUE = -3
 
 # Types whose pickles are one opcode, with no memory of what came before.
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -175,8 +152,10 @@ class Rows:
         its key is shared, and its place in `options`. Tasks of one group share layers.
     inputs : list of list of int
         Numbers, and imports of `graph` (below zero).
-    constants : list of bytes or None
-    functions : list of (str, Packed)
+    constants : list
+        Bytes or None; of what is held in this process the `HeldCall`, or the value.
+    functions : list of (str, Packed or None)
+        None: each of the calls holds its own.
     """
 
     def __init__(self) -> None:
@@ -186,17 +165,36 @@ class Rows:
         #: By the last item of a group; the first are the usual ones.
         self.options: list[Options] = [DEFAULT_OPTIONS]
         self.inputs: list[list[int]] = []
-        self.constants: list[bytes | None] = []
-        self.functions: list[tuple[str, Packed]] = []
+        self.constants: list[Any] = []
+        self.functions: list[tuple[str, Packed | None]] = []
         self._held: list[Any] = []  # keeps the ids in the next one from being used again
         self._by_id: dict[int, int] = {}
         self._by_digest: dict[bytes, int] = {}
+        self._by_name: dict[str, int] = {}
 
     def add(self, group: Group, inputs: list[int], constant: bytes | None) -> None:
         """Add a row, under the next number."""
         self.groups.append(group)
         self.inputs.append(inputs)
         self.constants.append(constant)
+
+    def hold(
+        self, name: str, call: HeldCall, inputs: list[int], shared: bool = False, option: int = 0
+    ) -> None:
+        """Add a call that is made in this process; calls of one name share layers."""
+        place = self._by_name.get(name)
+        if place is None:
+            place = self._by_name[name] = len(self.functions)
+            self.functions.append((name, None))
+        self.groups.append((place, CALL_INPUTS, shared, option))
+        self.inputs.append(inputs)
+        self.constants.append(call)
+
+    def hold_value(self, value: Any, shared: bool = False, option: int = 0) -> None:
+        """Add a value that stays in this process."""
+        self.groups.append((_IS_HELD_VALUE, CALL_VALUE, shared, option))
+        self.inputs.append([])
+        self.constants.append(value)
 
     def function(self, function: Callable[..., Any]) -> int:
         """Return the place of a callable; each object is pickled once."""
@@ -231,6 +229,8 @@ class Reader(Rows):
         self.dsk = dsk
         self.numbers: dict[Any, int] = {}
         self._templates = Templates()
+        self._holds = passes_objects()
+        self._held_names: dict[int, str] = {}  # by id: the calls hold the functions
 
     def want(self, keys: Any) -> Any:
         """Return the numbers of (nested lists of) wanted keys."""
@@ -264,6 +264,9 @@ class Reader(Rows):
 
     def _read_task(self, task: tuple[Any, ...]) -> None:
         """Read a task; those that take keys alone, or one literal, are the quick ones."""
+        if self._holds:
+            self._hold(task[0], tuple(map(self._argument, task[1:])))
+            return
         numbers, dsk = self.numbers, self.dsk
         inputs: list[int] = []
         literals: list[Any] = []
@@ -299,12 +302,22 @@ class Reader(Rows):
                 (function, CALL_PACKED, False, 0), inputs, self._templates.fill(shape, literals)
             )
 
+    def _hold(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        call, inputs = hold_call(function, args, {})
+        name = self._held_names.get(id(function))
+        if name is None:
+            name = self._held_names[id(function)] = callable_name(function)
+        self.hold(name, call, self._numbered(inputs))
+
+    def _numbered(self, inputs: list[Any]) -> list[int]:
+        return [
+            value.number if type(value) is _Place else self.graph.add_import(value)
+            for value in inputs
+        ]
+
     def _pack(self, function: int, args: tuple[Any, ...]) -> None:
         call = pack_call(args, {})
-        inputs = [
-            value.number if type(value) is _Place else self.graph.add_import(value)
-            for value in call.inputs
-        ]
+        inputs = self._numbered(call.inputs)
         if call.plan is not None:
             inputs.append(self.graph.add_import(LargeArgument(call.plan)))
         self.add((function, call.form, False, 0), inputs, call.constant)
@@ -324,8 +337,8 @@ class Reader(Rows):
         if kind is list:
             items = [self._argument(item) for item in argument]
             if any(type(item) is Nested for item in items):
-                return Nested(_list_of, items)
-            return items
+                return Nested(list_of, items)
+            return argument if all(map(operator.is_, items, argument)) else items
         if kind is tuple and argument and callable(argument[0]):
             return Nested(argument[0], [self._argument(item) for item in argument[1:]])
         try:
@@ -342,6 +355,9 @@ class Reader(Rows):
         if kind is list:
             found = self._argument(value)
             if type(found) is Nested or _stands_for_inputs(found):
+                if self._holds:
+                    self._hold(evaluate, (found,))
+                    return
                 self._pack(self.function(evaluate), (found,))
                 return
         elif getattr(kind, "__zcluster_input__", False):
@@ -352,6 +368,9 @@ class Reader(Rows):
             if type(found) is _Place:
                 self.add((_IS_ALIAS, CALL_ALIAS, False, 0), [found.number], None)
                 return
+        if self._holds:
+            self.hold_value(value)
+            return
         constant = dumps_small(value, LARGE_ARGUMENT)
         if constant is not None:
             self.add((NO_FUNCTION, CALL_VALUE, False, 0), [], constant)
@@ -460,7 +479,12 @@ class _Layers:
         if len(lengths) > 1:
             indptr = list(accumulate(map(len, listed), initial=0))
         offsets, constants = None, b""
-        if form != CALL_ALIAS and form != CALL_INPUTS and rows.constants[tasks[0]] is not None:
+        objects = None
+        if place == _IS_HELD_VALUE or (place >= 0 and function is None):
+            objects = [rows.constants[task] for task in tasks]
+            if form == CALL_VALUE:  # without constants it would be data that is there already
+                offsets = [0] * (len(tasks) + 1)
+        elif form != CALL_ALIAS and form != CALL_INPUTS and rows.constants[tasks[0]] is not None:
             each: list[Any] = [rows.constants[task] for task in tasks]
             constants = b"".join(each)
             offsets = list(accumulate(map(len, each), initial=0))
@@ -481,5 +505,6 @@ class _Layers:
                 [key if type(key) is str else repr(key) for key in map(keys.__getitem__, tasks)],
                 shared,
                 options=rows.options[options],
+                objects=objects,
             )
         )

@@ -13,7 +13,8 @@ There are three ways to a graph. Collections write layers with vectorised NumPy 
 neighbours into layers; several graphs become one by `Graph.merge`. `lowering` turns the graph into
 messages.
 
-Nothing here pickles or imports a pickling module: callables and constants arrive as bytes.
+Nothing here pickles or imports a pickling module: callables and constants arrive as bytes, or as
+objects where the graph will run in this process.
 """
 
 from __future__ import annotations
@@ -168,6 +169,10 @@ class GraphLayer:
         How the user wants the tasks run.
     first : int
         Number of the first task; set by `Graph.add_layer`.
+    objects : sequence or None
+        In a graph that runs in this process, by position: a `zcluster.protocol.held.HeldCall` with
+        the function in it, or with `CALL_VALUE` the value; in the place of `function` and
+        `constants`.
     """
 
     name: str
@@ -189,6 +194,7 @@ class GraphLayer:
     selections: Integers | None = None
     options: Options = DEFAULT_OPTIONS
     first: int = 0
+    objects: Sequence[Any] | None = None
 
     def key(self, position: int) -> Key:
         """Return the key of the task at a position in the layer.

@@ -15,7 +15,7 @@ that comes from elsewhere as the object that stands for it. The view is a graph 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
@@ -28,6 +28,7 @@ from zcluster.protocol.calls import (
     CALL_VALUE,
     unpack_arguments,
 )
+from zcluster.protocol.held import HeldCall, Input, Nested, list_of
 from zcluster.protocol.objects import load
 from zcluster.types import Key
 
@@ -124,6 +125,9 @@ class GraphView(Mapping[Key, Any]):
         for k in layer.whole:
             taken = self._graph.layers[k]
             inputs.append([taken.key(p) for p in range(taken.count)])
+        if layer.objects is not None:
+            held = layer.objects[position]
+            return held if layer.call == CALL_VALUE else _written(held, inputs)
         if layer.call == CALL_ALIAS:
             return inputs[0]
         if layer.call == CALL_VALUE or layer.function is None:
@@ -137,9 +141,7 @@ class GraphView(Mapping[Key, Any]):
         if layer.call == CALL_SINGLE:
             return (function, load(constant))
         args, kwargs = unpack_arguments(constant, inputs)
-        if not kwargs:
-            return (function, *args)
-        return (apply, function, list(args), (dict, [[k, v] for k, v in kwargs.items()]))
+        return _task_of(function, args, kwargs)
 
     def _function(self, layer: GraphLayer) -> Callable[..., Any]:
         packed = layer.function
@@ -148,6 +150,30 @@ class GraphView(Mapping[Key, Any]):
         if function is None:
             function = self._functions[packed.digest] = load_callable(packed.data)
         return function
+
+
+def _task_of(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    if not kwargs:
+        return (function, *args)
+    return (apply, function, list(args), (dict, [[k, v] for k, v in kwargs.items()]))
+
+
+def _written(call: HeldCall, inputs: list[Any]) -> Any:
+    """Return a call that was made ready to be made here as a task."""
+    if call.args is None:
+        return (call.function, *inputs)
+    args = [_written_part(part, inputs) for part in call.args]
+    kwargs = {name: _written_part(part, inputs) for name, part in call.kwargs.items()}
+    return _task_of(call.function, args, kwargs)
+
+
+def _written_part(part: Any, inputs: list[Any]) -> Any:
+    if type(part) is Input:
+        return inputs[part.number]
+    if type(part) is Nested:
+        parts = [_written_part(inner, inputs) for inner in part.args]
+        return parts if part.function is list_of else (part.function, *parts)
+    return part
 
 
 class _Shaped:

@@ -10,13 +10,14 @@ as well. With ``"sync"`` a debugger stops in tasks.
 
 What differs from a cluster:
 
-- results are never pickled: they stay what they are, on their way to the tasks that take them and
-  to the caller. Calls are packed as ever, so a task gets copies of plain arguments, and a function
-  that travels by value (a lambda, a function of ``__main__``) runs as its copy;
-- **a task that writes into its input harms nobody else**, as on a cluster. The last taker of a
-  result gets the object itself. One that can change and that somebody else will still take
-  (another task, or the caller) is copied first: an array by ``copy``, anything else through
-  pickle. What cannot be pickled is shared;
+- nothing is pickled. Functions and arguments are the caller's own objects, so they may be locks,
+  files or lambdas over a list; a task that writes into an **argument** changes the caller's object,
+  and has to see to it that no other task uses it meanwhile. Results stay what they are, on their
+  way to the tasks that take them and to the caller;
+- **a task that writes into the result of another one harms nobody else**, as on a cluster. The last
+  taker of a result gets the object itself. One that can change and that somebody else will still
+  take (another task, or the caller) is copied first: an array by ``copy``, anything else through
+  pickle. What cannot be pickled is shared, and so is what is called: functions and classes;
 - with ``"sync"`` every run is the same: no time is measured, tasks run in the order of their ranks.
   Threads begin them in that order too, as far as inputs and threads allow.
 
@@ -63,11 +64,11 @@ def get_sync(dsk: Mapping[Any, Any], keys: Any, **options: Any) -> Any:
     Returns
     -------
     values : object
-        One value, or lists of values nested as the keys.
+        One value, or tuples of values nested as the keys.
 
     Examples
     --------
     >>> get_sync({"x": 1, "y": (sum, ["x", 2])}, ["y", "x"])
-    [3, 1]
+    (3, 1)
     """
     return get_with(_sync, dsk, keys, **options)

@@ -101,6 +101,7 @@ class Driver:
         self._done: list[Job] = []
         self._failed: list[tuple[Job, Exception]] = []
         self._layers: dict[int, JobLayer] = {}
+        self._objects: dict[int, Sequence[Any]] = {}
         self._packed: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._errors: dict[int, BaseException] = {}
@@ -113,6 +114,7 @@ class Driver:
             range(first + start, first + start + count) for start, count in graph.outputs
         ]
         self._unresolved = {task for tasks in self._outputs for task in tasks}
+        self._keep_objects(graph)
         self._submit(graph, data)
         self._shelf.left = self._takers(first + graph.count - base)
 
@@ -137,6 +139,8 @@ class Driver:
         self._jobs.clear()
         self._ready.clear()
         self._waiters.clear()
+        self._layers.clear()
+        self._objects.clear()
 
     # -------------------------------------------------------------------- as the client
 
@@ -157,6 +161,15 @@ class Driver:
             self._say(message, frames)
         self._say(Scattered(tasks, [self._node] * count, [0] * count))
         return tasks
+
+    def _keep_objects(self, graph: Graph) -> None:
+        """Keep the calls and values that are passed on as they are: the core sees numbers only."""
+        for layer in graph.layers:
+            if layer.objects is not None:
+                start = self.first + layer.first
+                self._objects[start] = layer.objects
+                if layer.call == CALL_VALUE:
+                    self._shelf.shared.update(range(start, start + layer.count))
 
     def _submit(self, graph: Graph, data: list[int]) -> None:
         digests = {b""}
@@ -287,7 +300,8 @@ class Driver:
         """Take in assigned tasks: count what each waits for."""
         for info in message.layers:
             retries = self._core.state.layers[info.layer].retries
-            self._layers[info.layer] = JobLayer(info, retries > 0)
+            objects = self._objects.get(info.first)
+            self._layers[info.layer] = JobLayer(info, retries > 0, objects)
         for digest, place in message.functions:
             self._packed[digest] = bytes(span(frames, place))
         jobs, ready, waiters = self._jobs, self._ready, self._waiters
@@ -319,6 +333,8 @@ class Driver:
 
     def _call(self, job: Job) -> Any:
         layer, shelf = job.layer, self._shelf
+        if layer.objects is not None:
+            return self._call_held(job, layer.objects[job.task - layer.info.first])
         function = layer.function
         if function is None and layer.info.function:
             function = layer.function = self._function(layer.info.function)
@@ -334,6 +350,19 @@ class Driver:
         value = make_call(layer.call, function, job.constant, arguments)
         if keep:
             shelf.count_down(job.sources())
+        return value
+
+    def _call_held(self, job: Job, held: Any) -> Any:
+        """Make a call of objects that are here; a value is its own result."""
+        layer, shelf = job.layer, self._shelf
+        if layer.call == CALL_VALUE:
+            return held
+        if not job.inputs:
+            return held.make(())
+        keep = layer.may_run_again
+        value = held.make(shelf.take(job.inputs, keep))
+        if keep:
+            shelf.count_down(job.inputs)
         return value
 
     def _function(self, digest: bytes) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from zcluster.local.driver import imported
 from zcluster.local.jobs import grouped, parts_of
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import (
+    CALL_ALIAS,
     CALL_INPUTS,
     CALL_PACKED,
     CALL_PACKED_LAST,
@@ -19,6 +20,7 @@ from zcluster.protocol.calls import (
     CALL_VALUE,
     make_call,
 )
+from zcluster.protocol.held import HeldCall, Input, evaluate, passing_objects
 from zcluster.protocol.objects import load
 from zcluster.protocol.selections import Selection, apply
 from zcluster.types import Key
@@ -34,10 +36,17 @@ class _Runner(Protocol):
 
 
 def get_with(runner: _Runner, dsk: Mapping[Any, Any], keys: Any, **options: Any) -> Any:
-    """Run a hand-written graph with a runner; return the values nested as the keys."""
-    graph, numbers = from_dict(dsk, keys)
+    """Run a hand-written graph with a runner; return the values, lists of keys giving tuples."""
+    with passing_objects(getattr(runner, "takes_objects", False)):
+        graph, numbers = from_dict(dsk, keys)
     values = runner.run_graph(graph, **options) if graph.outputs else []
-    return fill(numbers, graph, values)
+    return _in_tuples(fill(numbers, graph, values), keys)
+
+
+def _in_tuples(values: Any, keys: Any) -> Any:
+    if type(keys) is not list:
+        return values
+    return tuple([_in_tuples(*pair) for pair in zip(values, keys, strict=True)])
 
 
 class GetRunner:
@@ -59,6 +68,8 @@ class GetRunner:
     {'x': -1, 'y': (<built-in function abs>, 'x')}
     [1]
     """
+
+    takes_objects = True
 
     def __init__(self, get: Callable[..., Any]) -> None:
         self._get = get
@@ -96,6 +107,8 @@ class _Computations:
     def _computation(
         self, layer: GraphLayer, position: int, inputs: list[int], table: Sequence[int]
     ) -> Any:
+        if layer.objects is not None:
+            return self._held(layer, layer.objects[position], inputs)
         function = None if layer.function is None else self._function(layer)
         constant = layer.constant(position)
         is_simple = min(inputs, default=0) >= 0 and not layer.slots and not layer.whole
@@ -125,6 +138,29 @@ class _Computations:
             keys += self._keys[other.first : other.first + other.count]
         return (call, *keys)
 
+    def _held(self, layer: GraphLayer, held: Any, inputs: list[int]) -> Any:
+        """Return a computation of objects that are here."""
+        if layer.call == CALL_VALUE:
+            if type(held) in _PLAIN:
+                return held
+            value = _Call(CALL_ALIAS, None, None)
+            value.given[0] = held
+            return (value,)
+        keys = [self._keys[source] for source in inputs if source >= 0]
+        if len(keys) == len(inputs) and not held.kwargs:
+            if held.args is None:
+                return (held.function, *keys)
+            if all(type(part) is Input or type(part) in _PLAIN for part in held.args):
+                return (held.function, *[evaluate(part, keys) for part in held.args])
+        call = _Call(CALL_INPUTS, held.function, None)
+        call.held = held
+        call.given = {
+            place: _value(self._graph.imports[~source])
+            for place, source in enumerate(inputs)
+            if source < 0
+        }
+        return (call, *keys)
+
     def _function(self, layer: GraphLayer) -> Any:
         packed = layer.function
         assert packed is not None  # looked at before
@@ -150,6 +186,7 @@ class _Call:
         self.arity = 0
         self.counts: list[int] = []
         self.parts: list[Selection | None] | None = None
+        self.held: HeldCall | None = None
 
     def __call__(self, *results: Any) -> Any:
         rest = iter(results)
@@ -163,6 +200,8 @@ class _Call:
                 for value, part in zip(inputs, self.parts, strict=True)
             ]
             inputs = grouped(inputs, self.arity, self.counts)
+        if self.held is not None:
+            return self.held.make(inputs)
         return make_call(self.form, self.function, self.constant, inputs)
 
     def __repr__(self) -> str:

@@ -19,10 +19,14 @@ _WHOLE = Slot()
 class JobLayer:
     """A layer as it was introduced to the node, with its callable once that was needed."""
 
-    __slots__ = ("call", "function", "info", "is_plain", "may_run_again")
+    __slots__ = ("call", "function", "info", "is_plain", "may_run_again", "objects")
 
-    def __init__(self, info: NodeLayer, may_run_again: bool) -> None:
+    def __init__(
+        self, info: NodeLayer, may_run_again: bool, objects: Sequence[Any] | None = None
+    ) -> None:
         self.info = info
+        #: Its calls, or values, where they are held as the objects they are.
+        self.objects = objects
         self.call = info.call
         self.function: Callable[..., Any] | None = None
         #: Its tasks have retries: what they take must survive a failure.

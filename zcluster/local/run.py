@@ -17,7 +17,7 @@ from zcluster.local import driver as driver_module
 from zcluster.local.driver import Driver
 from zcluster.local.shelf import Shelf
 from zcluster.local.watching import Watching
-from zcluster.protocol import objects
+from zcluster.protocol import held, objects
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import make_call
 
@@ -248,6 +248,7 @@ _OURS = frozenset(
     [
         *(f.__code__.co_filename for f in (Run.run, Shelf.take, make_call, load_callable)),
         driver_module.__file__,
+        held.__file__,
         objects.__file__,
     ]
 )

@@ -44,6 +44,8 @@ class LocalRunner:
     1
     """
 
+    #: Graphs hold the very functions and arguments; see `zcluster.collection.compute`.
+    takes_objects = True
     _where = "the calling thread"
 
     def __init__(self) -> None:

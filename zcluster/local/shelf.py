@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from threading import Lock
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from zcluster.errors import InvalidArgument, NotSerializable
@@ -19,6 +20,9 @@ from zcluster.protocol.objects import ATOMS, load, plan
 from zcluster.protocol.selections import Selection, apply
 
 __all__ = ["Shelf"]
+
+#: What is called, and not written into: all takers have the very object.
+_CODE = frozenset({FunctionType, BuiltinFunctionType, MethodType})
 
 
 class Shelf:
@@ -32,6 +36,8 @@ class Shelf:
         By task, counted from `base`: how often its result will yet be taken.
     guard : Lock
         Held while counts are looked at or changed, here and in the run.
+    shared : set of int
+        Tasks whose results are objects of the caller's: nobody gets a copy of these.
     dropped : callable, optional
         Told of tasks whose results go.
     """
@@ -41,6 +47,7 @@ class Shelf:
         self.values: dict[int, Any] = {}
         self.left: list[int] = []
         self.guard = Lock()
+        self.shared: set[int] = set()
         self.dropped: Callable[[int], None] | None = None
         self._copying: dict[int, int] = {}
 
@@ -67,11 +74,15 @@ class Shelf:
         with self.guard:
             for source in sources:
                 value = values[source]
-                if type(value) not in ATOMS and (
-                    keep
-                    or left[source - base] > 1
-                    or source in copying
-                    or type(value) is LargeArgument
+                if (
+                    type(value) not in ATOMS
+                    and (
+                        keep
+                        or left[source - base] > 1
+                        or source in copying
+                        or type(value) is LargeArgument
+                    )
+                    and source not in self.shared
                 ):
                     copied = copied or []
                     copied.append((len(taken), source))
@@ -153,6 +164,8 @@ def _copied(value: Any) -> Any:
     kind = type(value)
     if kind is LargeArgument:
         return load(_blob(value))
+    if kind in _CODE or isinstance(value, type):
+        return value
     if kind is tuple and all(type(item) in ATOMS for item in value):
         return value
     numpy = sys.modules.get("numpy")  # no value is an array before somebody has imported it

@@ -17,7 +17,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
@@ -93,6 +93,27 @@ class WorkerView:
     def get_client(self) -> Any:
         """Return `client`."""
         return self.client
+
+    def get_current_task(self) -> str:
+        """Return the key of the task that this thread runs; the scheduler is asked for it.
+
+        Raises
+        ------
+        ValueError
+            In a call that is no task: of `Client.run`, say.
+        """
+        task = running_task.get()
+        if task is None or task.task < 0:
+            raise ValueError(
+                "no task here: get_current_task() is for functions that were submitted, in their "
+                "own thread"
+            )
+        key: str = self.client.key_of(task.task)
+        return key
+
+    def log_event(self, topic: str | Sequence[str], msg: Any) -> None:
+        """Tell whoever has subscribed to a topic; as `Client.log_event`."""
+        self.client.log_event(topic, msg)
 
     def __repr__(self) -> str:
         return f"<Worker: {self.name!r}, threads={self.nthreads}>"

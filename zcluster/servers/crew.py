@@ -2,7 +2,8 @@
 
 Workers are forked from a template process. Each has a status page, which tells
 what it was running when it died, and two pipes for what it prints: whole lines go
-on to the nanny's own output, and the last few stay, for the error that names them.
+on to the nanny's own output, and the last few stay, for the error that names them. What
+Python prints of a fault is in that error alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from zcluster.core.node.records import WorkerEnd
 from zcluster.errors import StartError
+from zcluster.servers.faults import FaultDump
 from zcluster.servers.forking import Ended, Forked, NotForked, TemplateEvent, WorkerSettings
 from zcluster.servers.status import StatusPage
 from zcluster.servers.template_client import Template
@@ -64,6 +66,7 @@ class _Output:
         self._to = to
         self._tail: deque[bytes] = deque(maxlen=_LINES)
         self._rest = b""
+        self._dump = FaultDump()
         os.set_blocking(fd, False)
         crew.loop.add_fd(fd, self.read)
 
@@ -85,7 +88,13 @@ class _Output:
                 self._pass_on(lines)
 
     def _pass_on(self, lines: list[bytes]) -> None:
+        lines = self._dump.take(lines)
         self._tail.extend(line[:_LINE_BYTES] for line in lines)
+        self._print(lines)
+
+    def _print(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
         data = b"\n".join(lines) + b"\n"
         try:
             while data:
@@ -98,12 +107,16 @@ class _Output:
         """Return the last lines, as many as `_TAIL_BYTES` hold."""
         kept: list[bytes] = []
         room = _TAIL_BYTES
-        for line in reversed(self._tail):
+        for line in reversed([*self._tail, *(line[:_LINE_BYTES] for line in self._dump.news())]):
             room -= len(line) + 1
             if room < 0:
                 break
             kept.append(line)
         return kept[::-1]
+
+    def print_dump(self) -> None:
+        """Print what was kept of a fault that no task's error tells of."""
+        self._print(self._dump.lines)
 
     def close(self) -> None:
         """Let go of the pipe, after its last line."""
@@ -278,6 +291,9 @@ class Crew:
         lines = [line[:_LINE_BYTES] for line in printed[-_LINES:]]
         lines += [line for output in member.outputs for line in output.tail()]
         output_text = b"\n".join(lines).decode(errors="replace")
+        if not slots:
+            for output in member.outputs:
+                output.print_dump()
         self._on_end(
             WorkerEnd(member.number, member.incarnation, cause, peak, output_text, running)
         )

@@ -23,7 +23,7 @@ from typing import Any
 from zcluster.errors import NotSerializable
 from zcluster.protocol.messages import ErrorInfo
 from zcluster.protocol.objects import dumps_small
-from zcluster.tracebacks import shows_all
+from zcluster.tracebacks import reduce_traceback, shows_all
 
 __all__ = ["MESSAGE_LIMIT", "PICKLE_LIMIT", "TRACEBACK_LIMIT", "describe", "own_frames_off"]
 
@@ -190,6 +190,7 @@ def _pickled(error: BaseException) -> bytes:
             own_frames_off(each)
             each.__traceback__ = _last_frames(each.__traceback__, _PICKLED)
         pickling_support.install(*chain)
+        copyreg.pickle(TracebackType, reduce_traceback)  # with columns, which tblib leaves out
         for each in chain:
             if isinstance(type(each).__init__, WrapperDescriptorType):
                 copyreg.pickle(type(each), _reduced_by_arguments)

@@ -7,9 +7,10 @@ slot that needs it, not by the loop's thread: that may import half of PyPI.
 
 from __future__ import annotations
 
+import inspect
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NoReturn
 
 from zcluster.errors import InvariantError
@@ -57,6 +58,8 @@ class Functions:
             function = load_callable(data)
         except BaseException as error:  # an import may raise anything, SystemExit too
             return self._raising(error)
+        if inspect.iscoroutinefunction(function):
+            function = _ran_to_its_end(function)
         # Two slots may have loaded it at once: the first object is kept, so that state in
         # the callable is one per worker.
         return self._loaded.setdefault(digest, function)
@@ -82,3 +85,15 @@ class Functions:
             raise error.with_traceback(trace)
 
         return fail
+
+
+def _ran_to_its_end(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Return what calls a coroutine function in an event loop of its own."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # Imported here: few tasks need it, and it is long.
+        import asyncio
+
+        return asyncio.run(function(*args, **kwargs))
+
+    return call

@@ -191,7 +191,8 @@ def _take_over(stdout: int, stderr: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-    faulthandler.enable(sys.stderr)
+    # The thread at fault alone: the others are ours, or run other tasks.
+    faulthandler.enable(sys.stderr, all_threads=False)
 
 
 def _leave(code: int) -> NoReturn:

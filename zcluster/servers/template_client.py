@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from zcluster.config.sources import LAUNCHED
 from zcluster.errors import StartError
 from zcluster.servers.forking import (
     RECORD_LIMIT,
@@ -85,7 +86,7 @@ class Template:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(fd,),
                 start_new_session=True,
-                env=environment,
+                env={**(os.environ if environment is None else environment), LAUNCHED: "1"},
             )
         except OSError as error:
             raise StartError(

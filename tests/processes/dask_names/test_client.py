@@ -360,3 +360,23 @@ def test_current(client: Client) -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"."):
         Client(f"ipc://{tmp_path}/nobody", timeout=0.2)
+
+
+@pytest.mark.dask("submit(f, delayed)")
+def test_lazy_arguments_are_computed(client: Client) -> None:
+    lazy = zcluster.delayed(inc)(700)
+    assert client.submit(operator.add, lazy, 1).result(timeout=10) == 702
+    assert client.submit(sum, [lazy, 2]).result(timeout=10) == 703
+
+
+@pytest.mark.dask("compute({'a': delayed})")
+def test_a_container_is_computed_as_one(client: Client) -> None:
+    future = client.compute({"a": zcluster.delayed(inc)(701), "b": [zcluster.delayed(inc)(702)]})
+    assert future.result(timeout=10) == {"a": 702, "b": [703]}
+
+
+@pytest.mark.dask("submit(3) raises TypeError")
+def test_what_is_no_function(client: Client) -> None:
+    what: Any = 3
+    with pytest.raises(TypeError, match="callable"):
+        client.submit(what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any
 
 import pytest
@@ -119,6 +119,21 @@ def write_down(path: str) -> int:
     return 10
 
 
+@pytest.mark.dask("functions run as they are, in threads")
+def test_functions_share_what_the_caller_has() -> None:
+    calls: list[int] = []
+    lock = Lock()
+
+    def call(x: int) -> int:
+        with lock:
+            calls.append(x)
+        return x
+
+    for scheduler in ("sync", "threads"):
+        zcluster.compute([zcluster.delayed(call)(i) for i in range(3)], scheduler=scheduler)
+    assert sorted(calls) == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.dask("dask.persist")
 def test_persist(tmp_path: Path) -> None:
     log = tmp_path / "log"
@@ -230,6 +245,12 @@ def test_get_annotations() -> None:
 @pytest.mark.dask("dask.get")
 def test_get() -> None:
     assert tuple(zcluster.get(graph(), ["y", "z"])) == (2, 14)
+
+
+@pytest.mark.dask("scheduler='distributed'")
+def test_the_current_client_by_name(client: Client) -> None:
+    pid = zcluster.delayed(os.getpid, pure=False)()
+    assert pid.compute(scheduler="distributed") != os.getpid()
 
 
 @pytest.mark.dask("dask.base.tokenize")

@@ -197,6 +197,7 @@ def test_callback() -> None:
 def test_defaults() -> None:
     zcluster.config.update_defaults({"of-a-package": {"size": 3}})
     assert zcluster.config.get("of-a-package.size") == 3
+    assert zcluster.config.pop("of-a-package.size") == 3
 
 
 @pytest.mark.dask("dask.config.get of no key raises KeyError")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import zcluster
-from zcluster.distributed import Client, Event, LocalCluster, wait
+from zcluster.distributed import Client, Event, LocalCluster, Status, wait
 
 pytestmark = pytest.mark.processes
 
@@ -268,3 +269,46 @@ def test_what_scripts_print_of_a_cluster(client: Client) -> None:
 def test_what_scripts_print_of_a_client(client: Client) -> None:
     assert client.scheduler.address == client.cluster.scheduler_address
     assert isinstance(client.id, str)
+
+
+@pytest.mark.dask(
+    "LocalCluster(host=)",
+    "LocalCluster(scheduler_port=)",
+    "LocalCluster(protocol=)",
+    "LocalCluster(env=)",
+    "LocalCluster(death_timeout=)",
+    "LocalCluster(security=None, interface=None, loop=None, asynchronous=False)",
+    "LocalCluster(dashboard_address=)",
+    "LocalCluster(silence_logs=)",
+    "Client(security=None, direct_to_workers=, heartbeat_interval=)",
+    "distributed.Status",
+)
+def test_keywords_that_scripts_pass() -> None:
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            scheduler_port=0,
+            protocol="tcp",
+            interface=None,
+            security=None,
+            asynchronous=False,
+            loop=None,
+            preload=[],
+            death_timeout="20s",
+            dashboard_address=None,
+            silence_logs=False,
+            env={"OF_THE_WORKERS": "yes"},
+        ) as cluster,
+        Client(
+            cluster,
+            set_as_default=False,
+            security=None,
+            direct_to_workers=True,
+            heartbeat_interval=5000,
+        ) as own,
+    ):
+        assert cluster.status == Status.running
+        assert own.submit(os.getenv, "OF_THE_WORKERS").result(timeout=20) == "yes"
+    assert "OF_THE_WORKERS" not in os.environ

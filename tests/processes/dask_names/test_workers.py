@@ -13,6 +13,7 @@ import pytest
 import zcluster
 from zcluster.distributed import (
     Actor,
+    BaseActorFuture,
     Client,
     Event,
     as_completed,
@@ -83,6 +84,7 @@ def test_run_on_scheduler(client: Client) -> None:
     "Actor.attribute",
     "ActorFuture.result",
     "ActorFuture.done",
+    "BaseActorFuture",
     "submit(actor=)",
 )
 def test_actors(client: Client) -> None:
@@ -94,6 +96,7 @@ def test_actors(client: Client) -> None:
     futures = [counter.increment() for _ in range(10)]
     assert [future.result() for future in futures] == list(range(17, 27))
     assert all(future.done() for future in futures)
+    assert isinstance(futures[0], BaseActorFuture)
 
     def use(there: Counter) -> Any:
         return there.increment().result()  # type: ignore[attr-defined]
@@ -279,3 +282,18 @@ def test_lazy_calls_within_tasks(client: Client) -> None:
             return lazy.compute()
 
     assert client.gather(client.map(outer, range(1, 7))) == [1, 3, 6, 10, 15, 21]
+
+
+@pytest.mark.dask("distributed.Reschedule")
+def test_reschedule(client: Client) -> None:
+    from zcluster.distributed import Reschedule, Variable
+
+    def elsewhere() -> str:
+        seen = Variable("seen")
+        if not seen.get():
+            seen.set(True)
+            raise Reschedule
+        return "done"
+
+    Variable("seen").set(False)
+    assert client.submit(elsewhere).result(timeout=10) == "done"

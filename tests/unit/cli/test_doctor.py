@@ -51,9 +51,8 @@ class Answers:
 
     def __init__(self, answers: dict[str, Callable[[], Any]]) -> None:
         self.answers = answers
-        self._engine = self
 
-    def ask(self, question: str) -> dict[str, Any]:
+    def overview(self) -> dict[str, Any]:
         workers = [{"name": name} for name in self.answers]
         return {
             "address": "ipc:///s",

@@ -73,6 +73,7 @@ def test_arguments_that_contradict_each_other_are_refused(tmp_path: Path) -> Non
         find("ipc:///x", tmp_path / "f")
     with pytest.raises(InvalidArgument, match="n_workers would start a cluster"):
         find("ipc:///x", n_workers=2)
+    assert find("ipc:///x", host="localhost", loop=None).address == "ipc:///x"
 
 
 def test_a_scheduler_file_is_a_path() -> None:

@@ -46,7 +46,8 @@ def test_questions_about_tasks(client: Client, cluster: Any) -> None:
         assert client.who_has(asked) == {future.key: ["node0"]}
     assert client.who_has([]) == {}
     assert client.story(future) == [[1.0, "finished", f"[{task}]"]]
-    assert client.explain(future) == f"[{task}] is finished"
+    assert client.story(future.key, future) == [[1.0, "finished", f"[{task}, {task}]"]]
+    assert client.explain(future) == client.explain(future.key) == f"[{task}] is finished"
     assert client.statistics() == {"events": 3}
 
 

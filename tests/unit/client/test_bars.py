@@ -211,6 +211,35 @@ def test_a_terminal_without_a_kernel_is_no_notebook(monkeypatch: pytest.MonkeyPa
     assert not bars.is_notebook()
 
 
+@pytest.mark.parametrize(("file", "most"), [(io.StringIO(), 3), (Terminal(), 20)])
+def test_what_is_no_terminal_gets_few_drawings(file: io.StringIO, most: int) -> None:
+    with open_bar(file) as bar:
+        for done in range(1001):
+            bar.show(done, 1000, 0)
+    assert 2 <= file.getvalue().count("/1000") <= most
+    assert "1000/1000" in file.getvalue()
+
+
+def test_a_line_that_ctrl_c_cut_short_is_taken_away_too() -> None:
+    class CutShort(Terminal):
+        is_cut = False
+
+        def write(self, text: str) -> int:
+            written = super().write(text)
+            if "/7 [" in text and not self.is_cut:
+                self.is_cut = True
+                raise KeyboardInterrupt
+            return written
+
+    screen = CutShort()
+    with pytest.raises(KeyboardInterrupt), open_bar(screen, keep=False) as bar:
+        bar.show(1, 7, 0)
+    line = ""
+    for part in screen.getvalue().split("\r"):
+        line = part + line[len(part) :]
+    assert line.strip() == ""
+
+
 def test_the_pace_counts_from_when_the_bar_began() -> None:
     screen = io.StringIO()
     with open_bar(screen) as bar:

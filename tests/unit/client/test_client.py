@@ -167,7 +167,8 @@ def test_a_map_may_make_actors(client: Client, cluster: Any) -> None:
     assert len({future.key for future in futures}) == 2
     cluster.until(lambda: cluster.told(Submit))
     needs = [layer.needs for message in cluster.told(Submit) for layer in message.layers]
-    assert needs and all(need is not None and need.actor for need in needs)
+    assert needs
+    assert all(need is not None and need.actor for need in needs)
 
 
 def test_a_client_cannot_travel_and_says_what_to_do(client: Client) -> None:
@@ -293,9 +294,32 @@ def test_what_a_client_says_of_its_cluster(client: Client, cluster: Any) -> None
     assert "worker0" in client._repr_html_()  # as it was when it closed
 
 
+def test_keywords_of_dask_that_mean_nothing_here(cluster: Any) -> None:
+    with Client(cluster.address, loop=None, security=None, direct_to_workers=True) as client:
+        assert client.submit(abs, -1).result(5) == 1
+    with pytest.raises(InvalidArgument, match="security is 'tls'; there is no TLS"):
+        Client(cluster.address, security="tls")
+
+
+def test_the_current_client(client: Client) -> None:
+    with pytest.raises(ClientClosed, match="no live client"):
+        Client.current(allow_global=False)
+    assert Client.current() is client
+    with client.as_current():
+        assert Client.current(allow_global=False) is client
+
+
+def test_a_scheduler_of_others_is_not_shut_down(client: Client) -> None:
+    with pytest.raises(NotImplementedError, match="cannot end that scheduler; end its process"):
+        client.shutdown()
+    assert client.status == "running"
+    client.close()
+    client.shutdown()  # nothing is left to end
+
+
 @pytest.mark.parametrize("timeout", [0, -1, "soon", True])
 def test_a_timeout_has_to_be_seconds(timeout: Any) -> None:
-    with pytest.raises(InvalidArgument, match="timeout is|a time is expected"):
+    with pytest.raises(InvalidArgument, match=r"timeout is|a time is expected"):
         Client("ipc:///nowhere", timeout=timeout)
 
 

@@ -39,6 +39,11 @@ from zcluster.errors import InvalidArgument
         ({"name": ""}, r"name is ''"),
         ({"name": "--help"}, r"name is '--help'"),
         ({"local_directory": "/no/such"}, r"'/no/such' is not a folder"),
+        ({"env": {"A=B": "1"}}, r"env has 'A=B': '1'; expected names and text"),
+        ({"env": {"A": None}}, r"env has 'A': None"),
+        ({"env": {"A": "1"}, "processes": False}, r"with processes=False there are none"),
+        ({"death_timeout": "soon"}, r"'soon' where a time is expected"),
+        ({"interface": "eth0"}, r"interface is 'eth0'; a local cluster listens on Unix sockets"),
         ({"n_wokers": 2}, r"no option n_wokers; expected n_workers"),
     ],
 )

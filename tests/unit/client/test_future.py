@@ -268,3 +268,15 @@ def test_results_announced_twice_or_late_are_no_trouble(client: Client, cluster:
     cluster.say(Resolved([future._record.task], [1], [], []), b"x")
     cluster.until(lambda: True)
     assert future.result(5) == -3
+
+
+def test_a_future_by_key(client: Client, cluster: Any) -> None:
+    first = client.submit(operator.neg, 1, key="by-key")
+    second = Future("by-key", client)
+    assert second.result(5) == -1
+    first.release()
+    assert second.result(5) == -1
+    assert "key: by-key" in repr(second)
+    assert "finished, type: int" in second._repr_html_()
+    with pytest.raises(InvalidArgument, match="holds no future with the key 'of-nobody'"):
+        Future("of-nobody", client)

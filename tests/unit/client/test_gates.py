@@ -20,6 +20,7 @@ from zcluster.client.gates import (
 )
 from zcluster.core.client.records import Wanted
 from zcluster.core.client.states import State
+from zcluster.errors import InvalidArgument
 
 NOW = Deadline(0.0)
 LATER = Deadline(5.0)
@@ -53,6 +54,9 @@ def test_a_deadline_counts_down_to_zero_or_never() -> None:
     left = Deadline(5.0).left
     assert left is not None
     assert 4.0 < left <= 5.0
+    assert Deadline("2 min").seconds == 120.0
+    with pytest.raises(InvalidArgument, match="'soon' where a time is expected"):
+        Deadline("soon")
 
 
 def test_a_deadline_far_away_is_no_error() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import zcluster
 from zcluster.client.client import Client
 from zcluster.client.future import Future
 from zcluster.client.graphs import submit_graph
@@ -96,6 +97,32 @@ def test_one_collection_gives_one_result(client: Client) -> None:
     assert client.compute(Squares(-1, -2), sync=True) == [1, 2]
     assert client.compute(Plain(-1)).result(5) == 1
     assert client.compute(3) == 3
+
+
+def test_a_container_of_collections_gives_one_result(client: Client) -> None:
+    shape = {"a": Plain(-1), "b": [Squares(-2, 3), "as it is"]}
+    assert client.compute(shape, sync=True) == {"a": 1, "b": [[2, 3], "as it is"]}
+    whole, alone = client.compute([{"a": Plain(-1)}, Plain(-2)])
+    assert isinstance(whole, Future)
+    assert client.gather([whole, alone]) == [{"a": 1}, 2]
+    assert client.compute(shape, traverse=False) is shape
+    plain = {"a": 1}
+    assert client.compute(plain) is plain
+    shared: list[Any] = [Plain(-1)]
+    for _ in range(50):
+        shared = [shared, shared]
+    assert isinstance(client.compute([shared])[0].result(5), list)
+    endless: list[Any] = [Plain(-1)]
+    endless.append(endless)
+    with pytest.raises(InvalidArgument, match="a list that contains itself"):
+        client.compute([endless])
+
+
+def test_collections_among_arguments_are_computed(client: Client) -> None:
+    lazy = zcluster.delayed(abs)(-1)
+    assert client.submit(operator.add, lazy, 2).result(5) == 3
+    assert client.submit(sum, [lazy, client.submit(abs, -2)]).result(5) == 3
+    assert client.gather(client.map(operator.neg, [lazy, 4])) == [-1, -4]
 
 
 def test_a_collection_that_gives_too_few_results_is_refused(client: Client) -> None:

@@ -34,6 +34,8 @@ NODES = {
 
 
 def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected a callable"):
+        check_callable(3)
     check_callable(len)
     with pytest.raises(InvalidArgument, match=r"found int 3 as the function"):
         check_callable(3)
@@ -101,6 +103,12 @@ def test_a_worker_nobody_has_is_refused_with_the_names_there_are() -> None:
         make_options(NODES, {"workers": ["w0", "w7"]})
     with pytest.raises(UnknownWorker, match="none yet"):
         make_options({}, {"workers": "w0"})
+
+
+def test_workers_that_are_only_a_wish_need_not_exist() -> None:
+    wish = {"workers": ["w0", "w7"], "allow_other_workers": True}
+    assert make_options(NODES, wish).workers == ("w0",)
+    assert make_options(NODES, wish | {"workers": "w7"}).workers == ()
 
 
 def test_workers_are_named_alone_or_in_a_list() -> None:

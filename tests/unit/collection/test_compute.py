@@ -29,6 +29,7 @@ from zcluster.graph.layers import Graph, GraphBuilder
 from zcluster.local import get_sync
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import make_call, pack_call
+from zcluster.protocol.held import passes_objects
 
 
 class Runner:
@@ -168,11 +169,41 @@ def test_a_name_may_say_where_the_runner_is_made() -> None:
     assert type(current_runner("counter")).__name__ == "Counter"
 
 
+def test_names_may_be_written_in_any_case() -> None:
+    register_runner("Mine", Runner)
+    assert current_runner("MINE") is current_runner("mine")
+
+
+def test_the_newest_client_has_a_name() -> None:
+    with pytest.raises(InvalidArgument, match=r"'Distributed' means the client.*none is"):
+        current_runner("Distributed")
+    runner = Runner()
+    push_runner(runner)
+    assert current_runner("distributed") is runner
+
+
+def test_runners_that_take_objects_get_them() -> None:
+    class Here(Runner):
+        takes_objects = True
+
+    seen: list[bool] = []
+
+    class Watched(Lazy):
+        @staticmethod
+        def __zcluster_lower__(collections: Any) -> Any:
+            seen.append(passes_objects())
+            return Lazy.__zcluster_lower__(collections)
+
+    compute(Watched(-1), scheduler=Here())
+    compute(Watched(-1), scheduler=Runner())
+    assert seen == [True, False]
+
+
 def test_what_cannot_run_a_graph_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="none is registered"):
         compute(Lazy(1))
     register_runner("sync", Runner)
-    with pytest.raises(InvalidArgument, match=r"'thread'.*one of 'sync'"):
+    with pytest.raises(InvalidArgument, match=r"'thread'.*one of 'distributed', 'sync'"):
         compute(Lazy(1), scheduler="thread")
     for wrong in (3, Runner):
         with pytest.raises(InvalidArgument, match=rf"scheduler={wrong!r}.*get\(dsk, keys\)"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zcluster import config
+from zcluster.config import sources
 from zcluster.config.defaults import KEYS
 from zcluster.errors import InvalidArgument
 
@@ -162,6 +163,42 @@ def test_an_unknown_key_is_warned_of_and_kept() -> None:
     with pytest.warns(UserWarning, match=r"sets worker.thread, .*did you mean worker.threads\?"):
         config.set({"worker.thread": 2})
     assert config.get("worker.thread") == 2
+
+
+def test_keys_of_dasks_own_configuration_are_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "_warned", set())
+    with pytest.warns(UserWarning, match="sets distributed.worker.memory.target; keys of dask's"):
+        config.set({"distributed.worker.memory": {"target": 0.6, "spill": 0.7}})
+    config.set({"dataframe.query-planning": True, "distributed.worker.daemon": False})
+    assert config.get("distributed.worker.memory.spill") == 0.7
+
+
+def test_what_is_popped_is_set_nowhere_any_more(folder: Path) -> None:
+    (folder / "a.toml").write_text("[worker]\nthreads = 1\n")
+    config.refresh()
+    with config.set(worker__threads=2), config.set(worker__threads=3):
+        assert config.pop("worker.threads") == 3
+        assert config.get("worker.threads") is None
+    assert config.get("worker.threads") is None
+    assert config.pop("no.such.key", 5) == 5
+    with pytest.raises(KeyError, match=r"no key 'no.such.key'"):
+        config.pop("no.such.key")
+    config.refresh()
+    assert config.get("worker.threads") == 1
+
+
+def test_packages_may_keep_their_configuration_here() -> None:
+    config.update_defaults({"of-a-package": {"size": 3}})
+    assert config.get("of_a_package.size") == 3
+    with config.set({"of-a-package.size": 4}):  # without a warning
+        assert [place.value for place in config.places("of-a-package.size")] == [3, 4]
+    config.refresh()
+    assert config.pop("of-a-package.size") == 3
+    assert config.get("of-a-package.size", None) is None
+    with pytest.raises(InvalidArgument, match=r"worker.threads, a key of zcluster's own"):
+        config.update_defaults({"worker": {"threads": 3}})
 
 
 def test_a_program_may_set_a_runner_itself() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import zcluster
 from zcluster.errors import InvalidArgument
-from zcluster.graph.annotations import annotate, current_options, options_from
+from zcluster.graph.annotations import annotate, current_options, get_annotations, options_from
 from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 from zcluster.protocol.messages import Needs
 
@@ -38,7 +38,6 @@ def test_wishes_become_one_record() -> None:
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"colour": 1}, "the wish 'colour', expected one of actor, allow"),
         ({"retries": -1}, "retries is -1, expected a whole number from 0 on"),
         ({"retries": "2"}, "retries is '2'"),
         ({"priority": 1.5}, "priority is 1.5, expected a whole number"),
@@ -58,6 +57,29 @@ def test_what_cannot_be_meant_is_said_at_the_call(wishes: dict[str, Any], messag
     with pytest.raises(InvalidArgument, match=message), annotate(**wishes):
         pass
     assert current_options() is DEFAULT_OPTIONS
+
+
+def test_a_wish_that_nobody_knows_is_refused_for_a_call() -> None:
+    with pytest.raises(InvalidArgument, match="the wish 'colour', expected one of actor, allow"):
+        options_from({"colour": 1})
+
+
+def test_annotations_may_be_anything_and_only_wishes_count() -> None:
+    with annotate(colour="blue", retries=2), annotate(span=("a",)):
+        assert get_annotations() == {"colour": "blue", "retries": 2, "span": ("a",)}
+        assert current_options() == Options(retries=2)
+    assert get_annotations() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("retry", "retry_on or retries"), ("worker", "workers"), ("resource", "resources")],
+)
+def test_a_name_that_is_almost_a_wish_gives_a_warning(name: str, meant: str) -> None:
+    says = rf"given {name}, .*did you mean {meant}\?"
+    with pytest.warns(UserWarning, match=says) as caught, annotate(**{name: 1}):
+        pass
+    assert caught[0].filename == __file__
 
 
 def test_an_inner_block_adds_to_the_outer_one() -> None:

@@ -14,6 +14,7 @@ from zcluster.graph.mapping import GraphView, apply
 from zcluster.graph.spec import from_dict
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE, pack_call
+from zcluster.protocol.held import passing_objects
 from zcluster.protocol.objects import dumps_small
 
 
@@ -120,3 +121,21 @@ def test_layers_of_one_name_are_told_apart_by_their_shapes() -> None:
     view = GraphView(graph)
     assert view["x", 1] == (operator.neg, 1)
     assert ("x", 1, 1) in view
+
+
+def test_calls_of_objects_show_as_tasks() -> None:
+    given = [object()]
+    dsk = {
+        "x": given,
+        "plain": (operator.add, "x", "x"),
+        "nested": (max, ["x", (len, "x")], given),
+        "list": ["x", 3],
+    }
+    with passing_objects(True):
+        graph, _ = from_dict(dsk, ["plain", "nested", "list"])
+    view = GraphView(graph)
+    assert view["x"] is given
+    assert view["plain"] == (operator.add, "x", "x")
+    assert view["nested"] == (max, ["x", (len, "x")], given)
+    assert view["nested"][2] is given
+    assert view["list"][1] == ["x", 3]

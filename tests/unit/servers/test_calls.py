@@ -123,6 +123,18 @@ def given(dask_worker: Any = None) -> tuple[str, int]:
     return dask_worker.name, dask_worker.nthreads
 
 
+def test_a_call_that_is_no_task_has_no_key() -> None:
+    view = WorkerView("w", "n", 1, "/tmp", "ipc:///nowhere")
+    token = running_task.set(RunningTask(-1, "w", "ipc:///nowhere"))
+    try:
+        with pytest.raises(ValueError, match="no task here: get_current_task"):
+            view.get_current_task()
+    finally:
+        running_task.reset(token)
+    with pytest.raises(ValueError, match="no task here"):
+        view.get_current_task()
+
+
 def test_functions_written_in_c_need_not_say_their_parameters() -> None:
     assert run_call(plan((dict, (), {"a": 1})).tobytes(), Rig().view) == {"a": 1}
 

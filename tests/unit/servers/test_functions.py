@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import pickle
 
@@ -19,6 +20,19 @@ def test_a_callable_is_loaded_once() -> None:
     function = functions.get(digest)
     assert function(2) == 3
     assert functions.get(digest) is function
+
+
+def test_a_coroutine_function_is_run_to_its_end() -> None:
+    async def add(x: int, y: int = 1) -> int:
+        return x + y
+
+    functions = Functions("w")
+    digest, data = pack_callable(add)
+    functions.put(digest, data)
+    assert functions.get(digest)(2, y=3) == 5
+    assert functions.get(digest) is functions.get(digest)
+    functions.put(*pack_callable(functools.partial(add, 10)))
+    assert functions.get(pack_callable(functools.partial(add, 10)).digest)() == 11
 
 
 def test_after_unload_it_is_loaded_anew() -> None:

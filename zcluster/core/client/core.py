@@ -111,13 +111,23 @@ class ClientCore(Submitting):
             self.say(Cancel(mine, reason))
 
     def retry(self, records: Iterable[Wanted]) -> list[Wanted]:
-        """Have failed tasks run again; return their records, pending again."""
+        """Have failed tasks run again, and tasks that failed of them; return what is pending."""
         again = [record for record in records if record.state is State.ERROR]
+        if not again:
+            return again
+        tasks = {record.task for record in again}
+        again += [
+            record
+            for record in self.wanted.values()
+            if record.state is State.ERROR
+            and record.task not in tasks
+            and record.detail.kind == "input"
+            and record.detail.info.origin in tasks
+        ]
         for record in again:
             record.state = advance(record.state, "retried", record.task)
             record.detail = None
-        if again:
-            self.say(Retry([record.task for record in again]))
+        self.say(Retry([record.task for record in again]))
         return again
 
     def want(self, task: int, key: str) -> Wanted:

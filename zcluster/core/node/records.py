@@ -174,8 +174,13 @@ class WorkerRecord:
     @property
     def free(self) -> int:
         """Slots for which nothing was sent; below zero where batches are queued."""
-        busy = sum(batch.threads for batch in self.batches) + len(self.ghosts)
-        return self.slots + len(self.blocked) - busy
+        blocked = self.blocked
+        busy = len(self.ghosts) - len(blocked)
+        for batch in self.batches:
+            threads = batch.threads
+            # A task of several threads is alone in its batch, and has left all its slots.
+            busy += 1 if threads > 1 and not blocked.isdisjoint(batch.tasks) else threads
+        return self.slots - busy
 
     @property
     def outstanding(self) -> int:

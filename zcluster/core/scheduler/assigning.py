@@ -66,9 +66,9 @@ def note_blocked(s: SchedulerState, node: NodeRecord, tasks: list[int], away: bo
         if found[0].node[found[1]] != node.index:
             continue
         if away:
-            node.blocked.add(task)
+            node.blocked[task] = found[0].layer[found[1]].threads
         else:
-            node.blocked.discard(task)
+            node.blocked.pop(task, None)
 
 
 def note_assigned(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
@@ -178,7 +178,7 @@ def leave_node(s: SchedulerState, task: int, page: Page, row: int, tell: bool) -
     layer = page.layer[row]
     node.count_assigned(layer.function, -layer.threads)
     unbind(s, task)
-    node.blocked.discard(task)
+    node.blocked.pop(task, None)
     if tell:
         s.drop(task, index)
     for task_in in page.inputs(row):

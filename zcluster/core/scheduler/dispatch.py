@@ -75,7 +75,7 @@ def _room(s: SchedulerState, node: NodeRecord) -> float:
     window = s.settings.window
     load = sum(count * min(window, s.cost(function)) for function, count in node.assigned.items())
     # A little less, or what rounding leaves of a full window would be room for one more.
-    return (node.slots + len(node.blocked)) * window - load - 1e-9
+    return (node.slots + sum(node.blocked.values())) * window - load - 1e-9
 
 
 def _give_next(

@@ -15,11 +15,14 @@ from zcluster.core.scheduler.results import drop_elsewhere, finish_whole
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed
+from zcluster.types import Reschedule
 
 __all__ = ["cancel", "fail", "inherit_trouble", "on_failed", "settle_unneeded", "tell_failed"]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
+#: As errors name it: a task that raised this runs again, however often.
+_RESCHEDULE = f"{Reschedule.__module__}.{Reschedule.__qualname__}"
 #: Not finished, not failed, not cancelled.
 _OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
 
@@ -52,6 +55,8 @@ def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: Erro
     if error.kind == "killed":
         s.kills[task] = s.kills.get(task, 0) + 1
         return s.kills[task] < s.settings.kills
+    if _RESCHEDULE in error.bases:
+        return True
     needs = layer.needs
     if needs is not None and needs.retry_on and not set(needs.retry_on) & {*error.bases}:
         return False
@@ -146,8 +151,8 @@ def inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
     """An unfinished task has an input that failed, was cancelled or is not known."""
     if s.find(source) is None:
         reason = (
-            f"input {source} of {s.key(task)} is not known: its future was released before the "
-            "task was submitted; keep the future until then"
+            f"input {source} of {s.key(task)} is not known: its future was released, or the "
+            "cluster restarted, before the task was submitted; keep the future, or make it again"
         )
         error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", source, 0, "", "")
         fail(s, task, Failure(error, b""))

@@ -211,8 +211,9 @@ class NodeRecord:
     lag: float = 0.0
     #: Resources given away, by worker number and name.
     spent: dict[int, dict[str, float]] = field(default_factory=dict)
-    #: Tasks that run there and hold no slot, because they wait for others.
-    blocked: set[int] = field(default_factory=set)
+    #: Tasks that run there and hold no slot, because they wait for others, and how many
+    #: slots each has left.
+    blocked: dict[int, int] = field(default_factory=dict)
     #: When tasks were last asked back from it.
     recall_asked: float = float("-inf")
 

@@ -76,7 +76,7 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
             if bound:
                 unbind(s, task)
             if blocked:
-                blocked.discard(task)
+                blocked.pop(task, None)
             if page.missing[row]:
                 # An earlier attempt had inputs that are being made again.
                 s.loose.update(page.inputs(row))

@@ -41,11 +41,9 @@ from zcluster.protocol.messages import (
     Nodes,
     Release,
     Resolved,
-    Retry,
     Scattered,
     Submit,
     Unreachable,
-    Want,
 )
 from zcluster.types import Frames, first_task
 
@@ -617,42 +615,3 @@ def test_a_question_goes_out_and_its_answer_is_an_effect() -> None:
     assert core.has_effects
     assert core.take_effects() == [Replied(answer.request, answer, [])]
     assert not core.has_effects
-
-
-def test_a_failed_task_is_pending_again_after_a_retry_and_settles_once_more() -> None:
-    core = make_core()
-    first, second = add(core), add(core)
-    sent(core)
-    error = ErrorInfo("task", "builtins.ValueError", "no", "", first.task, 1, "n", "w")
-    core.on_message(Failed([first.task, second.task], [1, 1], [0, 0], [error]), [b""])
-    assert core.retry([first]) == [first]
-    assert first.state is State.PENDING
-    assert core.retry([first]) == []
-    (said,) = messages(core)
-    assert said == Retry([first.task])
-    # The second was run again by somebody else.
-    core.on_message(Resolved([first.task, second.task], [1, 1], [1, 1], [0, 0]), [b"ab"])
-    assert (first.state, first.detail) == (State.HERE, b"a")
-    assert (second.state, second.detail) == (State.HERE, b"b")
-
-
-def test_a_task_of_another_client_is_held_and_let_go_of_as_ones_own() -> None:
-    core = make_core()
-    record = core.want(77 << 40, "theirs")
-    assert core.want(77 << 40, "theirs") is record
-    assert messages(core) == [Want([77 << 40])]
-    core.drop([record])
-    assert messages(core) == []
-    core.drop([record])
-    assert messages(core) == [Release([77 << 40])]
-
-
-def test_tasks_that_nobody_can_run_are_given_up_here_and_there() -> None:
-    core = make_core()
-    record = add(core)
-    sent(core)
-    core.give_up([record.task, 5], "no such worker")
-    assert record.state is State.ERROR
-    assert record.detail == Failure("workers", "no such worker")
-    (said,) = messages(core)
-    assert said == Cancel([record.task, 5], "no such worker")

@@ -9,6 +9,7 @@ from zcluster.protocol.messages import (
     Assign,
     Cancel,
     Cancelled,
+    ErrorInfo,
     Failed,
     Needs,
     Release,
@@ -114,6 +115,22 @@ def test_only_named_exceptions_are_tried_again(desk: Any, graph_of: Any) -> None
     d.flush()
     d.fail(node, first)  # a ValueError
     assert d.take(Failed)
+
+
+def test_who_asks_for_it_runs_again_however_often(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = d.submit(client, graph_of([()], needs=Needs(retry_on=["builtins.KeyError"])))
+    bases = ["mine.Later", "zcluster.types.Reschedule", "builtins.Exception"]
+    for attempt in range(5):
+        assert d.assigned() == {"n": [first]}
+        error = ErrorInfo("task", "Later", "", "", first, 0, "n", "w", bases=bases)
+        d.tell(node, Failed([first], [d.attempt(first)], [0], [error]))
+        assert d.attempt(first) == attempt + 1
+    d.flush()
+    d.finish(node, [first], b"value")
+    d.flush()
+    assert d.word(first) == "finished"
 
 
 def test_a_retry_waits_longer_each_time(desk: Any, graph_of: Any) -> None:
