@@ -13,6 +13,7 @@ first worker large enough is kept free for it, or small tasks would pass it by f
 from __future__ import annotations
 
 import heapq
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from zcluster.core.node.records import Assignment, Batch, WorkerRecord
@@ -131,19 +132,15 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
                 else:
                     kept.append(entry)
                 continue
-            if assignment.layer.threads > 1:
-                if chosen or not _has_slots(core, worker, assignment):
+            if core.suspects or assignment.layer.threads > 1:
+                turn = _turn(core, worker, assignment, is_first=not chosen)
+                if turn is _Turn.HOLD or turn is _Turn.LATER:
                     kept.append(entry)
-                    if _is_reserved(core, worker, assignment):
+                    if turn is _Turn.HOLD:
                         break
                     continue
-                left = 0.0
-            if core.suspects and assignment.task in core.suspects:
-                if chosen or worker.free < worker.slots:
-                    # It runs alone: nothing more goes there until it can.
-                    kept.append(entry)
-                    break
-                left = 0.0
+                if turn is _Turn.ALONE:
+                    left = 0.0
             taken += 1
         else:
             break
@@ -187,6 +184,29 @@ def _follow(
             and heir.layer.threads == 1
         ):
             heapq.heappush(following, (heir.rank, heir.task, heir))
+
+
+class _Turn(Enum):
+    """What a ready task may do now."""
+
+    #: Go with the batch.
+    GO = auto()
+    #: Go, and nothing else with it.
+    ALONE = auto()
+    #: Wait, while others go before it.
+    LATER = auto()
+    #: Wait, and nothing more goes to this worker until it can.
+    HOLD = auto()
+
+
+def _turn(core: NodeCore, worker: WorkerRecord, assignment: Assignment, is_first: bool) -> _Turn:
+    """Return what a task may do that takes several slots, or that may have killed a worker."""
+    is_suspect = assignment.task in core.suspects
+    if is_suspect and not (is_first and worker.free >= worker.slots):
+        return _Turn.HOLD
+    if assignment.layer.threads > 1 and not (is_first and _has_slots(core, worker, assignment)):
+        return _Turn.HOLD if _is_reserved(core, worker, assignment) else _Turn.LATER
+    return _Turn.ALONE if is_suspect or assignment.layer.threads > 1 else _Turn.GO
 
 
 def _has_slots(core: NodeCore, worker: WorkerRecord, assignment: Assignment) -> bool:
