@@ -13,16 +13,21 @@ APT_GET ?= apt-get
 STAMP := $(VENV)/.made-$(shell $(PYTHON) -c "import os, sys, zlib; \
     print('%d.%d-%08x' % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))")
 
-# Folders that hold tests and documentation with examples that must run.
-TESTED := tests/unit $(wildcard tests/processes) zcluster $(wildcard examples) \
-    $(wildcard docs/*.md) $(wildcard README.md)
+# Folders that hold tests and documentation with examples that must run. Those with processes of
+# their own mostly wait, so they run beside the others.
+TESTED := tests/unit zcluster $(wildcard examples) $(wildcard docs/*.md) $(wildcard README.md)
+TESTED_WITH_PROCESSES := tests/processes
+RUN_TESTS = $(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' \
+    -m 'not slow' $(PYTEST_FLAGS)
+# What two runs print must not be mixed; an old make has to run one after the other.
+BESIDE := $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 # A file there that does not run by itself is shared code; echo.py is started by the others.
 BENCHMARKS := $(filter-out benchmarks/echo.py,$(shell grep -l __main__ benchmarks/*.py 2>/dev/null))
 
 # Commands that tests/system needs, each as command:debian-package. Nothing today.
 SYSTEM_COMMANDS :=
 
-.PHONY: help demo test lint format bench docs test-system clean
+.PHONY: help demo test test-units test-processes lint format bench docs test-system clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,13 +57,18 @@ $(STAMP)-docs: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python examples/pi.py
 
-# One run of pytest, so that one line at its end says what happened; tests/conftest.py prints
+# Two runs of pytest, each with a line at its end that says what happened; tests/conftest.py prints
 # the time each folder took. Launchers hold no doctests and are not in the list. What is slow
 # (gigabytes, a million tasks, processes frozen for ten seconds) runs with test-system.
 # What became of the tests that prove names of Dask is kept in build/dask-names.json, for `make docs`.
 test: $(STAMP)-test
-	$(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' -m 'not slow' \
-	    $(PYTEST_FLAGS) $(TESTED)
+	@$(MAKE) --no-print-directory --keep-going $(BESIDE) test-units test-processes
+
+test-units: $(STAMP)-test
+	$(RUN_TESTS) $(TESTED)
+
+test-processes: $(STAMP)-test
+	$(RUN_TESTS) $(TESTED_WITH_PROCESSES)
 
 # Every check runs, also after one that failed.
 lint: $(STAMP)-test

@@ -127,7 +127,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.rootpath / DASK_REPORT
     if not _dask_names and not path.exists():
         return
-    lines = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    lines = dict(before)
     is_whole = not any("::" in argument for argument in session.config.args)
     for test in list(lines):
         file = test.partition("::")[0]
@@ -136,6 +137,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             del lines[test]
     for test, phases in _phases.items():
         lines[test] = {"outcome": _outcome(phases), "names": _dask_names[test]}
+    if lines == before:
+        return  # another run beside this one may have more to say
     path.parent.mkdir(exist_ok=True)
     scratch = path.with_suffix(f".{RUN}")  # of this run alone: others may be at work
     scratch.write_text(json.dumps(dict(sorted(lines.items())), indent=1), encoding="utf-8")
