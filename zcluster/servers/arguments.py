@@ -91,7 +91,7 @@ def _show(value: Any, levels: int) -> str:
     if kind in _BRACKETS:
         items = [_show(item, levels - 1) for item in islice(value, _ITEMS)] if levels else []
         return _joined(items, len(value), _BRACKETS[kind])
-    if kind.__module__ in _PLAIN_MODULES:
+    if kind.__module__.partition(".")[0] in _PLAIN_MODULES:
         return repr(value)[: 2 * _CHARACTERS]
     return _of_type(value, kind)
 

@@ -278,7 +278,9 @@ class TaskStream(io.TextIOBase):
         self._own.flush()
 
     def close(self) -> None:
-        self.flush()
+        # Its own end calls this too, perhaps after that of the stream it writes to.
+        if not self._own.closed:
+            self.flush()
 
     def writable(self) -> bool:
         return True
