@@ -234,6 +234,11 @@ def split(number: int) -> Any:
     return Parts([np.full(131_072, number * 10 + part) for part in range(5)])
 
 
+def split_small(number: int) -> Any:
+    """Return 5 parts of 256 KiB: the small store has room for those of several tasks."""
+    return Parts([np.full(32_768, number * 10 + part) for part in range(5)])
+
+
 def test_of_parts_the_part_alone_moves(client: Client) -> None:
     make = Maker()
     parts = make.values("split", "a", split, 0, 1, 2)
@@ -250,7 +255,7 @@ def test_of_parts_the_part_alone_moves(client: Client) -> None:
 def test_a_shuffle_is_two_layers(client: Client) -> None:
     """Each gathering task takes its own part of all of the split layer."""
     make = Maker()
-    make.values("split-a", "a", split, 0, 1)
+    make.values("split-a", "a", split_small, 0, 1)
     first = make.graph.count
     make.graph.add_layer(
         GraphLayer(
