@@ -21,6 +21,7 @@ from zcluster.core.scheduler.coordination_records import (
 from zcluster.core.scheduler.recomputing import revive
 from zcluster.core.scheduler.releasing import drop_ref
 from zcluster.core.scheduler.state import SchedulerState
+from zcluster.core.scheduler.wanting import add_holder
 from zcluster.errors import InvalidArgument, ProtocolError
 from zcluster.protocol.messages import Coordinate, Coordinated
 from zcluster.protocol.services import VALUE_LIMIT
@@ -55,10 +56,7 @@ def hold(s: SchedulerState, task: int, holder: int) -> bool:
     found = s.find(task)
     if found is None:
         return False
-    wanting = s.wants.setdefault(task, set())
-    if holder not in wanting:
-        wanting.add(holder)
-        found[0].refs[found[1]] += 1
+    if add_holder(s, holder, task, *found):
         revive(s, (task,))
     return True
 

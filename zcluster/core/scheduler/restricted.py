@@ -135,22 +135,29 @@ def why_nobody(s: SchedulerState, profile: Profile | None) -> str:
 
 def tell_stuck(s: SchedulerState) -> None:
     """Tell clients of tasks that have waited a while and that nobody could run."""
-    waiting: dict[Profile | None, list[int]] = {
-        profile: [task for _, task, _ in heap] for profile, heap in s.queues.restricted.items()
-    }
-    if not any(node.is_accepting for node in s.nodes.values()) and s.queues:
-        waiting[None] = s.queues.first_tasks()
-    for profile in [profile for profile in s.stuck if profile not in waiting]:
+    waiting: list[Profile | None] = list(s.queues.restricted)
+    if s.queues and not any(node.is_accepting for node in s.nodes.values()):
+        waiting.append(None)
+    for profile in s.stuck.keys() - waiting:
         del s.stuck[profile]
-    for profile, tasks in waiting.items():
+    for profile in waiting:
         reason = why_nobody(s, profile)
         if not reason:
             s.stuck.pop(profile, None)
             continue
         stuck = s.stuck.setdefault(profile, StuckProfile(s.now))
         if s.now - stuck.since >= STUCK_SECONDS:
-            _tell(s, [task for task in tasks[:_MOST_TOLD] if task not in stuck.told], reason)
-            stuck.told.update(tasks[:_MOST_TOLD])
+            # Looked at only now: a busy queue may be long, and this is asked four times a second.
+            tasks = _first_tasks(s, profile)
+            _tell(s, [task for task in tasks if task not in stuck.told], reason)
+            stuck.told.update(tasks)
+
+
+def _first_tasks(s: SchedulerState, profile: Profile | None) -> list[int]:
+    """Return some of the tasks that are queued with a profile, or without one."""
+    if profile is None:
+        return s.queues.first_tasks()[:_MOST_TOLD]
+    return [task for _, task, _ in s.queues.restricted[profile][:_MOST_TOLD]]
 
 
 def _tell(s: SchedulerState, tasks: list[int], reason: str) -> None:

@@ -12,7 +12,7 @@ from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed
 
-__all__ = ["retry", "want"]
+__all__ = ["add_holder", "retry", "want"]
 
 
 def want(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None:
@@ -28,15 +28,24 @@ def want(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None:
 
 
 def _hold(s: SchedulerState, client: ClientRecord, task: int, page: Page, row: int) -> None:
-    if task >> 40 == client.index:
-        is_new = not page.flags[row] & WANTED
+    if task >> 40 != client.index:
+        add_holder(s, client.index, task, page, row)
+    elif not page.flags[row] & WANTED:
         page.flags[row] |= WANTED
-    else:
-        holders = s.wants.setdefault(task, set())
-        is_new = client.index not in holders
-        holders.add(client.index)
-    if is_new:
         page.refs[row] += 1
+
+
+def add_holder(s: SchedulerState, holder: int, task: int, page: Page, row: int) -> bool:
+    """Note that a client which did not submit a task, or a value, wants it; False: it did already.
+
+    Values that clients share have numbers below zero.
+    """
+    holders = s.wants.setdefault(task, set())
+    if holder in holders:
+        return False
+    holders.add(holder)
+    page.refs[row] += 1
+    return True
 
 
 def _tell_state(s: SchedulerState, client: ClientRecord, task: int, page: Page, row: int) -> None:
