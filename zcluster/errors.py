@@ -18,9 +18,13 @@
     │   ├── ClientClosed
     │   ├── NoWorkers                     nobody could run it in time
     │   ├── StoreFull                     a node's store is at its limit
+    │   │   └── OutOfDisk                 so is the disk it spills to
     │   └── DataLost                      a result that nobody can make again is gone
     ├── TaskError                         a task could not give its result
     │   ├── WorkerKilledError             it took its worker down, again and again
+    │   │   └── OutOfMemory               its worker took more memory than it may
+    │   ├── TaskTimeout (TimeoutError)    it took longer than it may
+    │   ├── TaskLost                      it may have run, and may not run again
     │   ├── ActorLost                     an actor went with its worker, or was let go
     │   ├── ResultNotSerializable
     │   └── RemoteError                   an exception that could not be rebuilt here
@@ -50,6 +54,8 @@ __all__ = [
     "NoWorkers",
     "NotCallable",
     "NotSerializable",
+    "OutOfDisk",
+    "OutOfMemory",
     "ProtocolError",
     "RemoteError",
     "ResultNotSerializable",
@@ -57,6 +63,8 @@ __all__ = [
     "StartError",
     "StoreFull",
     "TaskError",
+    "TaskLost",
+    "TaskTimeout",
     "UnknownKey",
     "UnknownWorker",
     "VersionMismatch",
@@ -172,6 +180,12 @@ class StoreFull(MemoryError, ClusterError):
     code = "Z013"
 
 
+class OutOfDisk(StoreFull):
+    """A node's store is at its limit, and the disk it spills to is full."""
+
+    code = "Z023"
+
+
 class DataLost(ClusterError):
     """A result that cannot be computed again is gone with its last holder."""
 
@@ -188,6 +202,24 @@ class WorkerKilledError(TaskError):
     """A task whose worker process died each time it ran there."""
 
     code = "Z016"
+
+
+class OutOfMemory(WorkerKilledError, MemoryError):
+    """A task whose worker took more memory than it may, each time it ran there."""
+
+    code = "Z024"
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """A task that took longer than its ``timeout``."""
+
+    code = "Z025"
+
+
+class TaskLost(TaskError):
+    """A task that runs at most once, was lost with its worker, and may have run."""
+
+    code = "Z026"
 
 
 class ActorLost(TaskError):

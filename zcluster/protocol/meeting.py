@@ -86,11 +86,19 @@ class Goodbye(Message, frozen=True, tag="goodbye"):
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
-    """Sent by every peer each half second: the loop's lag, and for nodes load."""
+    """Sent by every peer each half second: the loop's lag, and for nodes load.
+
+    ``memory`` is what each worker has for itself, in bytes: what it shares with others, such
+    as the store, is not counted. ``made`` is what results that each of them made take of the
+    store; both together are what a worker is charged. ``store_used`` and ``spilled`` are bytes
+    of results in the node's memory and on its disk.
+    """
 
     lag: float
     store_used: int = 0
     memory: list[int] = msgspec.field(default_factory=list)
+    made: list[int] = msgspec.field(default_factory=list)
+    spilled: int = 0
 
 
 class Nodes(Message, frozen=True, tag="nodes"):

@@ -17,6 +17,7 @@ __all__ = [
     "Drop",
     "Finished",
     "Free",
+    "Leave",
     "Lost",
     "Recall",
     "Recalled",
@@ -63,10 +64,21 @@ class Free(Message, frozen=True, tag="free"):
 class Drop(Message, frozen=True, tag="drop"):
     """Assigned tasks that are not wanted here any more: forget them.
 
-    One that is running runs on, and what it says is ignored.
+    One that is running runs on, and what it says is ignored; with ``force`` it is stopped:
+    by an exception in its thread, and if that does not help, by replacing its worker.
     """
 
     tasks: list[int]
+    force: bool = False
+
+
+class Leave(Message, frozen=True, tag="leave"):
+    """These workers (numbers) shall end what they run, give back the rest, and end.
+
+    With all of a node's workers the node says goodbye.
+    """
+
+    workers: list[int]
 
 
 class Recall(Message, frozen=True, tag="recall"):

@@ -30,7 +30,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class WorkerInfo(Message, frozen=True):
-    """One worker process of a node."""
+    """One worker process of a node.
+
+    ``status`` is ``running``, ``paused`` (it takes no more work for now) or ``retiring`` (it
+    ends what it runs, and then itself); ``reason`` says why in a sentence.
+    """
 
     number: int
     name: str
@@ -39,6 +43,8 @@ class WorkerInfo(Message, frozen=True):
     pid: int
     #: What it has of each abstract resource, such as ``{"GPU": 1}``.
     resources: dict[str, float] = msgspec.field(default_factory=dict)
+    status: str = "running"
+    reason: str = ""
 
 
 class NodeInfo(Message, frozen=True):
@@ -63,8 +69,10 @@ class ErrorInfo(Message, frozen=True):
 
     ``kind`` is one of ``task`` (the function raised), ``killed`` (its worker
     died), ``serialize`` (the result cannot travel), ``lost`` (data that nobody
-    can make again), ``store`` (the store is full), ``input`` (one of its inputs
-    failed; ``origin`` says which), ``actor`` (an actor died with its worker).
+    can make again), ``store`` (the store is full), ``disk`` (so is the disk it spills to),
+    ``input`` (one of its inputs failed; ``origin`` says which), ``actor`` (an actor died with
+    its worker), ``timeout`` (it took longer than it may), ``once`` (it may have run, and may
+    not run again). A worker that ended for want of memory is ``killed`` too.
     ``exception`` is the span of the pickled exception, an extra that may be absent or
     unreadable. ``arguments`` is a short text of the call's arguments; ``bases`` are the
     qualified names of the exception's classes, its own first.
@@ -103,7 +111,9 @@ class Needs(Message, frozen=True):
     ``resources`` are amounts of what one worker must have and gives up meanwhile;
     ``threads`` the slots of it they take. The result of an ``actor`` stays in the worker
     that made it and is lost with it. Only exceptions that one of ``retry_on`` names (all,
-    if empty) are tried again, after ``retry_delay`` seconds, doubled each time.
+    if empty) are tried again, after ``retry_delay`` seconds, doubled each time. A run that
+    takes longer than ``timeout`` seconds (0: any time) is stopped. What runs ``at_most_once``
+    is lost, and never run again, once it may have begun.
     """
 
     resources: dict[str, float] = msgspec.field(default_factory=dict)
@@ -111,6 +121,8 @@ class Needs(Message, frozen=True):
     actor: bool = False
     retry_on: list[str] = msgspec.field(default_factory=list)
     retry_delay: float = 0.0
+    timeout: float = 0.0
+    at_most_once: bool = False
 
 
 class Layer(Message, frozen=True):
@@ -182,3 +194,5 @@ class NodeLayer(Message, frozen=True):
     name: str
     threads: int = 1
     actor: bool = False
+    timeout: float = 0.0
+    at_most_once: bool = False

@@ -17,6 +17,7 @@ __all__ = [
     "Failed",
     "Release",
     "Resolved",
+    "Retire",
     "Retry",
     "Scattered",
     "Stuck",
@@ -66,10 +67,24 @@ class Release(Message, frozen=True, tag="release"):
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
-    """Stop these tasks and what depends on them, unless they are finished."""
+    """Stop these tasks and what depends on them, unless they are finished.
+
+    Those that run now run on, and nobody hears of them, unless there is ``force``.
+    """
 
     tasks: list[int]
     reason: str = ""
+    force: bool = False
+
+
+class Retire(Message, frozen=True, tag="retire"):
+    """Have these workers (names) end, and what they hold handed to others first.
+
+    Answered with `Called` when they are gone.
+    """
+
+    request: int
+    workers: list[str]
 
 
 class Retry(Message, frozen=True, tag="retry"):

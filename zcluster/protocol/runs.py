@@ -13,6 +13,7 @@ __all__ = [
     "Discard",
     "Done",
     "Grant",
+    "Interrupt",
     "Reserve",
     "Return",
     "Run",
@@ -77,6 +78,12 @@ class Done(Message, frozen=True, tag="done"):
     lengths: list[int]
     durations: list[int]
     ranges: list[tuple[int, int, int, int]]
+
+
+class Interrupt(Message, frozen=True, tag="interrupt"):
+    """Stop these running tasks by an exception in their threads; what they say is not heard."""
+
+    tasks: list[int]
 
 
 class Skipped(Message, frozen=True, tag="skipped"):
