@@ -250,15 +250,14 @@ BUGS = (
     Bug(
         "results in the heap of a dead worker are not missed",
         _N + "attempts.py",
-        "            self.effects.to_scheduler.append((Lost(lost), ()))\n"
-        "            self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])\n",
-        "            self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])\n",
+        "            self.effects.to_scheduler.append((Lost(lost), ()))\n            self._return(",
+        "            self._return(",
     ),
     Bug(
         "room that was given to a dead worker is not taken back",
         _N + "attempts.py",
-        "            for granted in self.grants.pop(key):\n                self.memory.free(granted)\n"
-        "        blamed",
+        "            for granted in self.grants.pop(key):\n"
+        "                self.memory.free(granted)\n        blamed",
         "            self.grants.pop(key)\n        blamed",
     ),
     Bug(

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import zcluster
 
-sys.path.insert(0, str(Path(__file__).parent))
+# By its path: the script is run as it is, and tests are no package.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bugs import BUGS, Bug
+from tests.planted.bugs import BUGS, Bug
 
 #: What CI gives: so many schedules, or so many seconds, whatever ends first.
 SCHEDULES, SECONDS = 3000, 60.0
