@@ -1,7 +1,8 @@
 """How long until an error is known: a call that raises, and a call that kills its worker.
 
-A worker that dies is replaced, and by default its task is tried on two more. ``cluster.kills = 1``
-switches that off; the error is then there as soon as the death is noticed.
+A worker that dies is replaced, and by default its task is tried on two more.
+``cluster.allowed-failures = 1`` switches that off; the error is then there as soon as the death is
+noticed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def measured(module: str) -> dict[str, float]:
 
 def with_zcluster(quick: bool) -> dict[str, float]:
     found = measured("zcluster.distributed")
-    os.environ["ZCLUSTER_CLUSTER__KILLS"] = "1"
+    os.environ["ZCLUSTER_CLUSTER__ALLOWED_FAILURES"] = "1"
     importlib.import_module("zcluster.config").refresh()
     return found | {ONCE: measured("zcluster.distributed")[THRICE]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
@@ -59,8 +59,11 @@ class RunningTask(NamedTuple):
     worker: str
     scheduler: str
 
-    def leave(self) -> None:
-        """Hold no slot from now on, so that others may run meanwhile."""
+    def leave(self, wake: Callable[[], None] | None = None) -> None:
+        """Hold no slot from now on, so that others may run meanwhile.
+
+        ``wake`` ends the wait that follows, if the task is to stop.
+        """
 
     def come_back(self) -> None:
         """Hold a slot again; each `leave` needs one."""
@@ -71,16 +74,17 @@ running_task: ContextVar[RunningTask | None] = ContextVar("running_task", defaul
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def waiting(wake: Callable[[], None] | None = None) -> Iterator[None]:
     """Wait for other tasks in this block, from within a task or not.
 
-    A task holds no slot meanwhile, so that those it waits for can run.
+    A task holds no slot meanwhile, so that those it waits for can run. ``wake`` ends the
+    wait, from any thread, if the task is to stop.
     """
     task = running_task.get()
     if task is None:
         yield
         return
-    task.leave()
+    task.leave(wake)
     try:
         yield
     finally:

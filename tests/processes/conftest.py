@@ -7,6 +7,7 @@ imported where only the type checker looks (``if TYPE_CHECKING``).
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -16,12 +17,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from zcluster.distributed import Client
 from zcluster.transport.scheduler_file import read_scheduler_file
 from zcluster.transport.scratch import sweep
+
+if TYPE_CHECKING:
+    from tests.processes.links import Relay
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 15, what: str = "") -> None:
@@ -39,6 +45,14 @@ def is_running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _warm() -> None:
+    """Have a first client: what it makes for good is no leak of the first test that has one."""
+    for processes in (True, False):
+        with Client(n_workers=1, threads_per_worker=1, processes=processes) as client:
+            assert client.submit(abs, -1).result() == 1
 
 
 class Log:
@@ -80,11 +94,17 @@ class Commands:
         assert read_scheduler_file(self.file).pid == self.scheduler.pid
         return self.scheduler.pid
 
-    def start_node(self, name: str, *options: str) -> int:
+    def start_node(
+        self,
+        name: str,
+        *options: str,
+        address: str = "",
+        program: tuple[str, ...] = ("-m", "zcluster.cli.worker"),
+    ) -> int:
         """Start a node of one worker with one thread; return the nanny's pid."""
+        where = [address, "--insecure"] if address else [f"--scheduler-file={self.file}"]
         self.nodes[name] = self.start(
-            *("-m", "zcluster.cli.worker", f"--scheduler-file={self.file}", f"--name={name}"),
-            *("--nworkers=1", "--nthreads=1", *options),
+            *(*program, *where, f"--name={name}", "--nworkers=1", "--nthreads=1", *options)
         )
         return self.nodes[name].pid
 
@@ -129,6 +149,25 @@ def commands() -> Iterator[Commands]:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def relays() -> Iterator[Callable[[str], Relay]]:
+    """Return a function that makes a `Relay` to an address."""
+    spec = importlib.util.spec_from_file_location("links", Path(__file__).with_name("links.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    links = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(links)
+    made: list[Relay] = []
+
+    def make(to: str) -> Relay:
+        made.append(links.Relay(to))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        relay.close()
 
 
 @pytest.fixture

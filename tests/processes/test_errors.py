@@ -192,7 +192,7 @@ def test_a_killed_worker_is_told_quickly_with_its_cause(
     kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """N08: signal, memory, task, last lines and attempts; within 1 s where none is made again."""
-    monkeypatch.setenv("ZCLUSTER_CLUSTER__KILLS", str(kills))
+    monkeypatch.setenv("ZCLUSTER_CLUSTER__ALLOWED_FAILURES", str(kills))
     with Client(n_workers=1, threads_per_worker=1, memory_limit="1GiB") as client:
         assert client.submit(abs, -1).result() == 1
         future = client.submit(die, 7, pure=False)

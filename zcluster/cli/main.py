@@ -62,6 +62,10 @@ COMMANDS: Mapping[str, Subcommand] = {
         "Check this machine, and a cluster if one is named.",
         connects=True,
     ),
+    "simulate": Subcommand(
+        "zcluster.cli.simulate:simulate",
+        "Put the cores through random faults, in a pretend cluster on pretend time.",
+    ),
     "config": Subcommand("zcluster.cli.config:config", "Show and change the configuration."),
     "version": Subcommand("zcluster.cli.version:version", "Print the versions that matter."),
 }

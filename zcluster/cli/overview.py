@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,10 +17,13 @@ __all__ = [
     "headline",
     "node_rows",
     "shown_tasks",
+    "stopped_workers",
     "task_rows",
 ]
 
-NODE_COLUMNS = ("node", "host", "workers", "threads", "tasks", "memory", "results", "lag")
+NODE_COLUMNS = (
+    *("node", "host", "workers", "threads", "tasks", "memory", "results", "on disk", "lag"),
+)
 TASK_COLUMNS = ("task", "waiting", "ready", "running", "done", "failed", "cancelled")
 
 #: The columns of tasks, and the states of the scheduler that each stands for.
@@ -77,15 +81,36 @@ def node_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (
                 node["name"],
                 node["host"] + (" (away)" if node["away"] else ""),
-                str(len(node["workers"])),
+                _workers(node),
                 str(sum(worker["nthreads"] for worker in node["workers"])),
                 str(node["assigned"]),
-                _of(sum(node["memory"]), limit),
+                _of(sum(node["memory"]) + sum(node["made"]), limit),
                 _of(node["store_used"], node["store_limit"]),
+                format_bytes(node["spilled"]),
                 f"{1000 * node['lag']:.0f} ms",
             )
         )
     return rows
+
+
+def _workers(node: Mapping[str, Any]) -> str:
+    """Return how many workers a node has, and how many of them take no work."""
+    count = str(len(node["workers"]))
+    stopped = Counter(w["status"] for w in node["workers"] if w["status"] != "running")
+    words = ", ".join(f"{number} {status}" for status, number in stopped.items())
+    return f"{count} ({words})" if words else count
+
+
+def stopped_workers(answer: Mapping[str, Any], most: int = 10) -> list[str]:
+    """Return a line for each worker that takes no work, with the reason."""
+    lines = [
+        f"{worker['name']} is {worker['status']}: {worker['reason']}"
+        for node in answer["nodes"]
+        for worker in node["workers"]
+        if worker["status"] != "running"
+    ]
+    more = len(lines) - most
+    return lines if more <= 0 else [*lines[:most], f"… {more} more workers take no work"]
 
 
 def _of(used: int, limit: int) -> str:
@@ -149,6 +174,8 @@ def as_text(overview: Overview, nodes: int | None = None, names: int = 40) -> st
     )
     if len(rows) > len(shown):
         lines.append(f"… {len(rows) - len(shown)} more nodes")
+    stopped = stopped_workers(overview.answer)
+    lines += ["", *stopped] if stopped else []
     tasks = shown_tasks(overview.answer, names)
     lines += ["", *(_table(TASK_COLUMNS, tasks, 1) if tasks else ["no tasks"])]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from zcluster import config
 from zcluster.servers.settings import SchedulerSettings
 from zcluster.transport.scheduler_file import remove_scheduler_file
 from zcluster.transport.scratch import Scratch, remove_tree, sweep
@@ -37,6 +38,13 @@ _PORT = 8786  # the one people know from dask-scheduler
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where to make the scratch folder; TMPDIR or /tmp if absent.",
 )
+@click.option(
+    "--allowed-failures",
+    type=click.IntRange(1),
+    default=lambda: config.get("cluster.allowed-failures"),
+    show_default="cluster.allowed-failures",
+    help="Workers that a task may take down; it fails with the last of them.",
+)
 @common_options
 @click.option("--address", hidden=True)
 @click.option("--scratch", type=click.Path(file_okay=False, path_type=Path), hidden=True)
@@ -44,6 +52,7 @@ def scheduler(
     scheduler_file: Path | None,
     name: str,
     local_directory: Path | None,
+    allowed_failures: int,
     host: str | None,
     port: int | None,
     interface: str | None,
@@ -84,6 +93,7 @@ def scheduler(
             lifeline=lifeline,
             insecure=insecure,
             log_level=log_level,
+            allowed_failures=allowed_failures,
         )
         # Not at the top: ZeroMQ and the messages, which --help can do without.
         from zcluster.servers.scheduler import SchedulerServer

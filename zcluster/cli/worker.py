@@ -25,7 +25,7 @@ from zcluster.config import (
     parse_memory_limit,
 )
 from zcluster.errors import ClusterError, InvalidArgument
-from zcluster.servers.settings import NannySettings, parse_resources
+from zcluster.servers.settings import MemoryShares, NannySettings, parse_resources
 from zcluster.transport.scheduler_file import wait_scheduler_file
 from zcluster.transport.scratch import Scratch, ipc_address, remove_tree, sweep
 
@@ -92,7 +92,7 @@ class _Where:
 @click.option(
     "--local-directory",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where results go that memory has no room for.",
+    help="Where results go that memory has no room for; a folder on a disk of this machine.",
 )
 @click.option(
     "--death-timeout",
@@ -158,9 +158,11 @@ def worker(
             threads=threads,
             memory_limit=limit,
             store_limit=_store_limit(store_limit, count * limit),
+            memory=_memory_shares(),
             scratch=scratch,
             data_address=where.data or ipc_address(scratch / "data"),
-            local_directory=scratch if local_directory is None else local_directory.absolute(),
+            local_directory=None if local_directory is None else local_directory.absolute(),
+            spill_limit=config.get("worker.spill-limit"),
             lifeline=lifeline,
             death_timeout=death_timeout,
             insecure=where.insecure,
@@ -239,6 +241,11 @@ def _store_limit(given: str | None, workers: int) -> int:
         return parse_bytes(given)
     total = memory_total()
     return int(Settings().store_share * (min(workers, total) if workers else total))
+
+
+def _memory_shares() -> MemoryShares:
+    names = ("target", "spill", "pause", "terminate")
+    return MemoryShares(**{name: config.get(f"worker.memory.{name}") for name in names})
 
 
 def main() -> int:

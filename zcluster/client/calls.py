@@ -17,6 +17,7 @@ from zcluster.client.packing import (
     pure_key,
     records_of,
 )
+from zcluster.config import Time
 from zcluster.core.client.records import Wanted
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import Options
@@ -46,6 +47,8 @@ class Calls(ClientBase):
         priority: int = 0,
         resources: Mapping[str, float] | None = None,
         threads: int = 1,
+        timeout: Time | None = None,
+        at_most_once: bool = False,
         actor: bool = False,
         actors: bool = False,
         fifo_timeout: Any = None,
@@ -82,6 +85,14 @@ class Calls(ClientBase):
         threads : int
             How many slots of its worker it takes; libraries that compute with threads of
             their own (BLAS, OpenMP) are held to this number.
+        timeout : float or str, optional
+            How long one attempt may run, in seconds or as ``"5s"``; the time it waits for
+            other tasks counts. Then it is stopped, and fails with `TaskTimeout` unless
+            ``retries`` are left. A function's own ``timeout`` goes into a
+            `functools.partial`.
+        at_most_once : bool
+            Never run it again once it may have begun: with a worker or node that is lost,
+            it fails with `TaskLost`. Not together with ``retries``.
         actor, actors : bool
             The result stays in its worker, and `Future.result` is an `Actor` that calls
             its methods there.
@@ -111,6 +122,10 @@ class Calls(ClientBase):
         )
         if threads != 1:
             wishes["threads"] = threads
+        if timeout is not None:
+            wishes["timeout"] = timeout
+        if at_most_once:
+            wishes["at_most_once"] = True
         if actor:
             wishes["actor"] = True
         options = make_options(self._engine.core.nodes, wishes)
@@ -145,6 +160,8 @@ class Calls(ClientBase):
         priority: int = 0,
         resources: Mapping[str, float] | None = None,
         threads: int = 1,
+        timeout: Time | None = None,
+        at_most_once: bool = False,
         actor: bool = False,
         actors: bool = False,
         batch_size: int | None = None,
@@ -182,6 +199,10 @@ class Calls(ClientBase):
         )
         if threads != 1:
             wishes["threads"] = threads
+        if timeout is not None:
+            wishes["timeout"] = timeout
+        if at_most_once:
+            wishes["at_most_once"] = True
         if actor:
             wishes["actor"] = True
         options = make_options(self._engine.core.nodes, wishes)

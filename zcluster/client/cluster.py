@@ -82,6 +82,9 @@ class LocalCluster:
         Environment variables of the workers, beside those of this process.
     death_timeout : float, str or timedelta, optional
         How long the nanny waits for its scheduler.
+    allowed_failures : int, optional
+        How many workers a task may take down; it fails with the last of them. Without it,
+        ``cluster.allowed-failures`` of the configuration.
     nthreads : int, optional
         Another name of ``threads_per_worker``.
     settings : Settings, optional
@@ -120,6 +123,7 @@ class LocalCluster:
         resources: Mapping[str, float] | None = None,
         env: Mapping[str, str] | None = None,
         death_timeout: Time | None = None,
+        allowed_failures: int | None = None,
         nthreads: int | None = None,
         settings: Settings | None = None,
         **options: Any,
@@ -158,7 +162,9 @@ class LocalCluster:
         # Bound to plain values, not to self: the supervisor must not keep the cluster alive.
         self._supervisor = Supervisor(
             launcher,
-            partial(_scheduler_command, self.name, self._scheduler_file),
+            partial(
+                _scheduler_command, self.name, self._scheduler_file, _allowed(allowed_failures)
+            ),
             partial(_nanny_command, self._worker_options(), _variables(env, processes))
             if workers
             else None,
@@ -395,7 +401,7 @@ def _check_options(processes: object, name: object, options: dict[str, Any]) -> 
         raise InvalidArgument(
             f"LocalCluster has no option {', '.join(unknown)}; expected n_workers, "
             "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file, "
-            "resources, env, death_timeout"
+            "resources, env, death_timeout, allowed_failures"
         )
 
 
@@ -446,9 +452,19 @@ def _resources_text(resources: Mapping[str, float]) -> str:
     return " ".join(f"{name}={float(amount)!r}" for name, amount in resources.items())
 
 
-def _scheduler_command(name: str, scheduler_file: Path | None, scratch: Path) -> Command:
+def _allowed(failures: int | None) -> tuple[str, ...]:
+    """Return the scheduler's option for what a task may take down, checked."""
+    if failures is None:
+        return ()
+    _check_count("allowed_failures", failures, 1)
+    return ("--allowed-failures", str(failures))
+
+
+def _scheduler_command(
+    name: str, scheduler_file: Path | None, more: tuple[str, ...], scratch: Path
+) -> Command:
     options = ["--address", ipc_address(scratch / "scheduler"), "--scratch", str(scratch)]
-    options += ["--name", name]
+    options += ["--name", name, *more]
     if scheduler_file is not None:
         options += ["--scheduler-file", str(scheduler_file)]
     return Command("scheduler", tuple(options))

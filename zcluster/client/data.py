@@ -121,17 +121,21 @@ class Data(ClientBase):
     def cancel(self, futures: Any, reason: str | None = None, force: bool = False) -> None:
         """Cancel tasks that are not finished, and with them all that need their results.
 
+        They are cancelled whoever else wants them.
+
         Parameters
         ----------
         futures : futures
             Alone or nested in lists, tuples, sets and dicts.
         reason : str, optional
             Said by the error of whoever waits for them.
-        force
-            Accepted and not needed: they are cancelled whoever else wants them.
+        force : bool
+            Stop those that run, too: by an exception in their thread, and where that does
+            not help within two seconds, by replacing their worker. Without it they run on,
+            and nobody hears of them.
         """
         records = [future._record for future in futures_in(futures)]
-        self._engine.cancel(records, reason or "")
+        self._engine.cancel(records, reason or "", bool(force))
 
     def retry(self, futures: Any) -> None:
         """Run failed tasks once more, and before them the failed tasks they failed of.

@@ -13,7 +13,15 @@ from typing import Any
 from zcluster.config import format_bytes
 from zcluster.protocol.messages import NodeInfo
 
-__all__ = ["Status", "cluster_info", "format_limit", "known_info", "one_line", "totals"]
+__all__ = [
+    "Status",
+    "cluster_info",
+    "format_limit",
+    "known_info",
+    "memory_metrics",
+    "one_line",
+    "totals",
+]
 
 
 class Status(StrEnum):
@@ -33,13 +41,15 @@ class Status(StrEnum):
 def cluster_info(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `Client.scheduler_info` returns, of the scheduler's answer to ``info``.
 
-    The workers of a node that cannot be reached are left out.
+    The workers of a node that cannot be reached are left out, and those whose process could
+    not be started yet.
     """
     workers = {
-        worker["name"]: _worker_info(node, worker, memory)
+        worker["name"]: _worker_info(node, worker)
         for node in answer["nodes"]
         if not node["away"]
-        for worker, memory in zip(node["workers"], _padded(node), strict=True)
+        for worker in node["workers"]
+        if worker["pid"]
     }
     return {
         "type": "Scheduler",
@@ -62,13 +72,18 @@ def known_info(address: str, nodes: Iterable[NodeInfo]) -> dict[str, Any]:
             "door": node.door,
             "away": False,
             "memory": [],
+            "made": [],
+            "spilled": 0,
             "workers": [
                 {
+                    "number": worker.number,
                     "name": worker.name,
                     "pid": worker.pid,
                     "nthreads": worker.slots,
                     "memory_limit": worker.memory_limit,
                     "resources": worker.resources,
+                    "status": worker.status,
+                    "reason": worker.reason,
                 }
                 for worker in node.workers
             ],
@@ -78,13 +93,30 @@ def known_info(address: str, nodes: Iterable[NodeInfo]) -> dict[str, Any]:
     return cluster_info({"address": address, "nodes": said})
 
 
-def _padded(node: Mapping[str, Any]) -> list[int]:
-    """Return what each worker has in use; before the first heartbeat nobody knows."""
-    memory = list(node["memory"])
-    return (memory + [0] * len(node["workers"]))[: len(node["workers"])]
+def memory_metrics(node: Mapping[str, Any], worker: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what memory a worker of a node uses, in bytes, of the answer to ``info``.
+
+    ``managed`` is what results that it made take of the store, ``unmanaged`` what it has for
+    itself, ``memory`` both together; ``spilled`` is what its whole node has on disk. Before the
+    node's first heartbeat nobody knows, and all are 0.
+    """
+    number = worker["number"]
+    managed, unmanaged = (
+        figures[number] if number < len(figures) else 0
+        for figures in (node["made"], node["memory"])
+    )
+    return {
+        "memory": managed + unmanaged,
+        "managed": managed,
+        "unmanaged": unmanaged,
+        "spilled": node["spilled"],
+        "limit": worker["memory_limit"],
+        "status": worker["status"],
+        "reason": worker["reason"],
+    }
 
 
-def _worker_info(node: Mapping[str, Any], worker: Mapping[str, Any], memory: int) -> dict[str, Any]:
+def _worker_info(node: Mapping[str, Any], worker: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "Worker",
         "id": worker["name"],
@@ -98,7 +130,8 @@ def _worker_info(node: Mapping[str, Any], worker: Mapping[str, Any], memory: int
         "resources": dict(worker["resources"]),
         "local_directory": os.path.dirname(node["door"]),
         "services": {},
-        "metrics": {"memory": memory},
+        "status": worker["status"],
+        "metrics": memory_metrics(node, worker),
         "pid": worker["pid"],
         "nanny_pid": node["pid"],
         "data": node["data"],
@@ -107,7 +140,7 @@ def _worker_info(node: Mapping[str, Any], worker: Mapping[str, Any], memory: int
 
 def totals(nodes: Iterable[NodeInfo]) -> tuple[int, int, int]:
     """Return the number of workers, their slots, and the sum of their memory limits."""
-    workers = [worker for node in nodes for worker in node.workers]
+    workers = [worker for node in nodes for worker in node.workers if worker.pid]
     return len(workers), sum(w.slots for w in workers), sum(w.memory_limit for w in workers)
 
 

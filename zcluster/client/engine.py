@@ -275,11 +275,11 @@ class Engine:
             self._fetch_gates.discard(gate)
         return dict(views)
 
-    def cancel(self, records: Iterable[Wanted], reason: str) -> None:
-        """Cancel tasks that are not finished."""
+    def cancel(self, records: Iterable[Wanted], reason: str, force: bool = False) -> None:
+        """Cancel tasks that are not finished; with ``force`` stop those that run."""
         with self.lock:
             if self.core.ended is None:
-                self.core.cancel(records, reason)
+                self.core.cancel(records, reason, force)
             watched = self.core.take_settled()
         self.tell(watched)
         self._loop.wake()

@@ -230,9 +230,14 @@ class Future:
 
     # ------------------------------------------------------------------- letting go
 
-    def cancel(self, reason: str | None = None) -> Any:
-        """Cancel the task unless it is finished; return whether it counts as cancelled now."""
-        self._client._engine.cancel((self._record,), reason or "")
+    def cancel(self, reason: str | None = None, *, force: bool = False) -> Any:
+        """Cancel the task unless it is finished; return whether it counts as cancelled now.
+
+        One that runs now runs on, and nobody hears of it. With ``force`` it is stopped, also
+        if it was cancelled before: by an exception in its thread, and where that does not
+        help within two seconds, by replacing its worker; what else ran there runs again.
+        """
+        self._client._engine.cancel((self._record,), reason or "", force)
         return self._answer(self.cancelled())
 
     def retry(self) -> Any:

@@ -88,7 +88,7 @@ class Gate:
         left = deadline.left
         if self._acquire(_BRIEFLY if left is None else min(left, _BRIEFLY)):
             return True
-        with waiting():
+        with waiting(self.open):
             return self._acquire(deadline.left)
 
     def _acquire(self, left: float | None) -> bool:
@@ -177,7 +177,7 @@ class LoopGate:
 
         A task that runs a loop gives up its slot while any of its coroutines waits.
         """
-        with waiting():
+        with waiting(self.open):
             if deadline.left is None:
                 await self._is_open
                 return True

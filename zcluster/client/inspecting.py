@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from zcluster.client.copying import Copying
+from zcluster.client.retiring import Retiring
 from zcluster.client.running import Running
 from zcluster.client.versions import COMPARED, check_versions
 from zcluster.transport.versions import package_versions
@@ -14,7 +15,7 @@ from zcluster.transport.versions import package_versions
 __all__ = ["Inspecting"]
 
 
-class Inspecting(Copying, Running):
+class Inspecting(Copying, Retiring, Running):
     """`Client.call_stack` and `Client.get_versions`."""
 
     def call_stack(self, futures: Any = None, keys: Any = None) -> dict[str, dict[str, list[str]]]:

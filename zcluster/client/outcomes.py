@@ -19,10 +19,14 @@ from zcluster.errors import (
     ClientClosed,
     DataLost,
     NoWorkers,
+    OutOfDisk,
+    OutOfMemory,
     RemoteError,
     ResultNotSerializable,
     SchedulerLost,
     StoreFull,
+    TaskLost,
+    TaskTimeout,
     WorkerKilledError,
     ZClusterError,
 )
@@ -31,15 +35,20 @@ from zcluster.protocol.objects import load
 
 __all__ = ["exception_of", "raise_ended"]
 
-_KILLED = f"{WorkerKilledError.__module__}.{WorkerKilledError.__qualname__}"
+_KILLED = {
+    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (WorkerKilledError, OutOfMemory)
+}
 _BY_KIND: dict[str, type[Exception]] = {
     "actor": ActorLost,
     "closed": ClientClosed,
+    "disk": OutOfDisk,
     "killed": WorkerKilledError,
     "lost": DataLost,
+    "once": TaskLost,
     "scheduler": SchedulerLost,
     "serialize": ResultNotSerializable,
     "store": StoreFull,
+    "timeout": TaskTimeout,
     "workers": NoWorkers,
 }
 
@@ -72,6 +81,8 @@ def exception_of(record: Wanted, origin: Wanted | None = None) -> BaseException:
     if failure.info is None:
         return (kind or ZClusterError)(f"task {label}: {failure.reason}")
     info = failure.info
+    if info.kind == "killed":
+        kind = _KILLED.get(info.type_name, kind)  # out of memory, perhaps
     if kind is not None:
         error: BaseException = kind(info.message or f"task {label} failed ({info.kind})")
         if info.traceback:
@@ -100,8 +111,8 @@ def _where(label: str, info: ErrorInfo, attempt: int) -> list[str]:
     place += f" of node {info.node}" if info.node else ""
     times = f", attempt {attempt}" if attempt > 1 else ""
     how = "was not run: an input failed" if info.kind == "input" else "failed"
-    if info.kind == "killed" or info.type_name == _KILLED:
-        times += " (a task may take down as many workers as cluster.kills says)"
+    if info.kind == "killed" or info.type_name in _KILLED:
+        times += " (a task may take down as many workers as cluster.allowed-failures says)"
     notes = [f"task {label} {how}{place}{times}"]
     if info.arguments:
         whose = "it" if info.kind != "input" else "the input"

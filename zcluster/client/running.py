@@ -254,6 +254,7 @@ class Running(ClientBase):
             worker.name: (node.index, worker.number)
             for node in nodes.values()
             for worker in node.workers
+            if worker.pid  # else it could not be started yet
             if not names or {worker.name, node.name, node.host} & set(names)
         }
 

@@ -11,7 +11,8 @@ What it does when one of the two ends without being asked:
 ========= =============================================================
 scheduler nothing is started again (its tasks are gone, and clients see
           ``SchedulerLost``); the nanny is stopped, the folder removed
-nanny     it is started again, after 0.1 s, then 0.2 s, … up to 30 s
+nanny     it is started again, after 0.1 s, then 0.2 s, … up to 30 s;
+          not if it ended by itself with status 0: then it was retired
 ========= =============================================================
 """
 
@@ -193,16 +194,19 @@ class Supervisor:
         now = time.monotonic()
         if now - self._nanny_started > self._settings.restart_forget:
             self._wait = self._settings.restart_first
-        _log.warning(
-            "the nanny (pid %d) ended: %s; starting another in %.1f s",
-            nanny.pid,
-            _describe(status),
-            self._wait,
-        )
+        if status == 0:
+            _log.info("the nanny (pid %d) was retired", nanny.pid)
+        else:
+            _log.warning(
+                "the nanny (pid %d) ended: %s; starting another in %.1f s",
+                nanny.pid,
+                _describe(status),
+                self._wait,
+            )
+            self._nanny_due = now + self._wait
+            self._wait = min(self._settings.restart_most, self._wait * 2)
         nanny.close()
         self._nanny = None
-        self._nanny_due = now + self._wait
-        self._wait = min(self._settings.restart_most, self._wait * 2)
         if self._nanny_folder is not None:
             remove_tree(self._nanny_folder)
 

@@ -101,6 +101,10 @@ def _share(value: Any) -> float:
     return float(value)
 
 
+def _share_or_never(value: Any) -> float:
+    return 0.0 if value is False or value is None else _share(value)
+
+
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
         raise ValueError
@@ -148,6 +152,7 @@ def _one_of(*choices: Any) -> Kind:
 
 _SECONDS = Kind("seconds, or text such as '500ms'", _seconds)
 _SHARE = Kind("a share above 0, up to 1", _share)
+_SHARE_OR_NEVER = Kind("a share above 0, up to 1, or false for never", _share_or_never)
 _COUNT = Kind("a whole number from 1 to 4096", _count)
 _FLAG = Kind("true or false", _flag)
 _TEXT = Kind("text", _text, is_text=True)
@@ -222,6 +227,32 @@ KEYS = (
     ),
     Key("worker.memory-limit", "auto", _MEMORY, "Memory of each worker."),
     Key(
+        "worker.memory.target",
+        0.6,
+        _SHARE_OR_NEVER,
+        "Share of the limits of a node's workers that results in memory may take before the "
+        "least recently used go to disk.",
+    ),
+    Key(
+        "worker.memory.spill",
+        0.7,
+        _SHARE_OR_NEVER,
+        "Share of its limit that a worker may be charged, its own memory and results, before "
+        "results go to disk.",
+    ),
+    Key(
+        "worker.memory.pause",
+        0.8,
+        _SHARE_OR_NEVER,
+        "Share of its limit above which it gets no more tasks for now.",
+    ),
+    Key(
+        "worker.memory.terminate",
+        0.95,
+        _SHARE_OR_NEVER,
+        "Share of its limit that a worker may have for itself before its nanny replaces it.",
+    ),
+    Key(
         "worker.death-timeout",
         60.0,
         _SECONDS,
@@ -229,9 +260,16 @@ KEYS = (
     ),
     Key(
         "worker.store-share",
-        0.6,
+        0.7,
         _SHARE,
-        "Share of a node's memory that results may fill before they go to disk.",
+        "Share of a node's memory that results may take at most; from `worker.memory.target` on "
+        "some go to disk.",
+    ),
+    Key(
+        "worker.spill-limit",
+        None,
+        _SIZE,
+        "Bytes of results that a node keeps on disk at most. Unset, what there is room for.",
     ),
     Key("cluster.start-timeout", 30.0, _SECONDS, "How long a start may take before it fails."),
     Key(
@@ -253,7 +291,12 @@ KEYS = (
         _SECONDS,
         "A nanny that lived so long starts again after the first wait.",
     ),
-    Key("cluster.kills", 3, _COUNT, "Workers that a task may take down before it fails."),
+    Key(
+        "cluster.allowed-failures",
+        3,
+        _COUNT,
+        "Workers that a task may take down; it fails with the last of them.",
+    ),
 )
 
 #: By name.

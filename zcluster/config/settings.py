@@ -31,7 +31,7 @@ class Settings:
     death_timeout : float
         How long a nanny waits for its scheduler, at start and after losing it.
     store_share : float
-        Share of a node's memory that results may fill before they go to disk.
+        Share of a node's memory that results may take at most.
     """
 
     start_timeout: float = TABLE["cluster.start-timeout"].default

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+from zcluster.config import parse_timedelta
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 from zcluster.protocol.messages import Needs
@@ -35,8 +36,8 @@ def annotate(**wishes: Any) -> Iterator[None]:
     ----------
     **wishes
         ``workers``, ``allow_other_workers``, ``retries``, ``retry_on``, ``retry_delay``,
-        ``priority``, ``resources``, ``threads``: as for `Client.submit`. An inner block
-        adds to the outer one. Anything else is kept for `get_annotations`, and has no
+        ``priority``, ``resources``, ``threads``, ``timeout``, ``at_most_once``: as for
+        `Client.submit`. An inner block adds to the outer one. Anything else is kept for `get_annotations`, and has no
         effect; a name that is much like one of these gives a warning.
 
     Raises
@@ -125,6 +126,11 @@ def options_from(wishes: Mapping[str, Any], base: Options = DEFAULT_OPTIONS) -> 
         made = Needs(**{name: needs.get(name, getattr(old, name)) for name in _OF_NEEDS})
         checked["needs"] = None if made == Needs() else made
     found = base._replace(**checked)
+    if found.retries and found.needs is not None and found.needs.at_most_once:
+        raise InvalidArgument(
+            f"found at_most_once=True with retries={found.retries}, expected one of them: what is "
+            "tried again may run more than once"
+        )
     return DEFAULT_OPTIONS if found == DEFAULT_OPTIONS else found
 
 
@@ -160,6 +166,18 @@ def _seconds(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InvalidArgument(f"{name} is {value!r}, expected seconds from 0 on")
     return float(value)
+
+
+def _timeout(name: str, value: Any) -> float:
+    try:
+        seconds = 0.0 if value is None else parse_timedelta(value)
+    except (InvalidArgument, TypeError):
+        seconds = math.nan
+    if (value is not None and not 0 < seconds < math.inf) or isinstance(value, bool):
+        raise InvalidArgument(
+            f"{name} is {value!r}, expected seconds above zero, or a text such as '5s'"
+        )
+    return seconds
 
 
 def _resources(name: str, value: Any) -> dict[str, float]:
@@ -202,5 +220,15 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "actor": lambda name, value: bool(value),
     "retry_on": _exceptions,
     "retry_delay": _seconds,
+    "timeout": _timeout,
+    "at_most_once": lambda name, value: bool(value),
 }
-_OF_NEEDS = {"resources", "threads", "actor", "retry_on", "retry_delay"}
+_OF_NEEDS = {
+    "resources",
+    "threads",
+    "actor",
+    "retry_on",
+    "retry_delay",
+    "timeout",
+    "at_most_once",
+}

@@ -324,7 +324,7 @@ def read_header(view: memoryview) -> tuple[Header | None, int]:
         raise _cut_off(end, view)
     try:
         return _DECODERS[kind](view[_PREFIX.size : end]), aligned(end)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"the header of a blob is malformed ({error})") from error
 
 
@@ -344,22 +344,35 @@ def array_view(
     ----------
     raw : bool
         Leave the dtype alone and give items of that many bytes, for whoever only cuts.
+
+    Raises
+    ------
+    ProtocolError
+        If the header describes no array, or a longer one than is there.
     """
     import numpy  # not needed by a process that handles no arrays
 
-    dtype: np.dtype[Any]
-    if raw:
-        dtype = numpy.dtype(_RAW.get(header.itemsize) or f"V{header.itemsize}")
-    else:
-        dtype = _dtype_from(header.dtype)
-    size = dtype.itemsize
-    for length in header.shape:
-        size *= length
-    if at + size > len(view):
-        raise _cut_off(at + size, view)
-    buffer = view[at : at + size] if size else b""
-    return numpy.ndarray(header.shape, dtype, buffer=buffer, order=header.order)
+    try:
+        dtype: np.dtype[Any]
+        if raw:
+            dtype = numpy.dtype(_RAW.get(header.itemsize) or f"V{header.itemsize}")
+        else:
+            dtype = _dtype_from(header.dtype)
+        if dtype.subdtype is not None:
+            raise ValueError(f"{dtype} is of several items")
+        size = dtype.itemsize
+        for length in header.shape:
+            size *= length
+        if at + size > len(view):
+            raise _cut_off(at + size, view)
+        buffer = view[at : at + size] if size else b""
+        return numpy.ndarray(header.shape, dtype, buffer=buffer, order=header.order)
+    except _REFUSALS as error:
+        raise ProtocolError(f"the header of a blob describes no array ({error})") from error
 
+
+#: What NumPy raises for a dtype or a shape that cannot be; a header may say anything.
+_REFUSALS = (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError)
 
 # NumPy moves items of these sizes one machine word at a time.
 _RAW = {1: "u1", 2: "u2", 4: "u4", 8: "u8", 16: "c16"}

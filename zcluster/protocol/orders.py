@@ -75,7 +75,7 @@ class Drop(Message, frozen=True, tag="drop"):
 class Leave(Message, frozen=True, tag="leave"):
     """These workers (numbers) shall end what they run, give back the rest, and end.
 
-    With all of a node's workers the node says goodbye.
+    None named: the node says goodbye, and ends with all of its workers.
     """
 
     workers: list[int]

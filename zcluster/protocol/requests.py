@@ -78,13 +78,15 @@ class Cancel(Message, frozen=True, tag="cancel"):
 
 
 class Retire(Message, frozen=True, tag="retire"):
-    """Have these workers (names) end, and what they hold handed to others first.
+    """Have these workers (of those names, or on nodes or hosts of those names) end.
 
-    Answered with `Called` when they are gone.
+    What they hold is handed to others first. Answered with `Called` when they are gone; or,
+    without ``close``, when they run nothing and hold nothing that is needed.
     """
 
     request: int
     workers: list[str]
+    close: bool = True
 
 
 class Retry(Message, frozen=True, tag="retry"):

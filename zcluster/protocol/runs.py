@@ -101,7 +101,10 @@ class Reserve(Message, frozen=True, tag="reserve"):
 
 
 class Grant(Message, frozen=True, tag="grant"):
-    """The room; ``slab`` is -1 where the store is full (``reason`` says so)."""
+    """The room; ``slab`` is -1 where the store is full, -2 where its disk is, too.
+
+    ``reason`` says so.
+    """
 
     request: int
     slab: int

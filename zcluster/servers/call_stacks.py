@@ -25,7 +25,7 @@ def call_stacks(worker: str) -> dict[int, list[str]]:
     for frame in list(sys._current_frames().values()):
         inner: list[FrameType] = []
         at: FrameType | None = frame
-        while at is not None and at.f_code is not Slot.run.__code__:
+        while at is not None and at.f_code is not Slot.run_tasks.__code__:
             inner.append(at)
             at = at.f_back
         if at is None:

@@ -23,12 +23,13 @@ from zcluster.servers.status import StatusPage
 from zcluster.servers.template_client import Template
 from zcluster.transport.loop import Loop
 
-__all__ = ["Crew", "WorkerStarter"]
+__all__ = ["KILLED", "Crew", "WorkerStarter"]
 
 #: What is remembered of each pipe of a worker: so many lines, cut at so many bytes, and of these
 #: at most so many bytes. A fault's dump of all threads has about fifty lines.
 _LINES, _LINE_BYTES, _TAIL_BYTES = 80, 500, 4 << 10
-#: A worker that ends sooner than this is started again after a while only.
+#: A worker that ends sooner than this, before it has run a task, is started again after a
+#: while only.
 _QUICK_END = 1.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0
 
@@ -185,12 +186,29 @@ class Crew:
         #: Workers, by incarnation, whose end was asked for: nothing they say counts any more.
         self._doomed: set[int] = set()
         self._closed = False
+        #: Why there is no template for now, and when the next is tried.
+        self._refused = ""
+        self._template_delay = _FIRST_DELAY
         self._start_template()
 
     def _start_template(self) -> None:
         self._template = self._make_template()
         self._template.start()
         self.loop.add_fd(self._template.fileno(), self._on_template)
+
+    def _replace_template(self) -> None:
+        """Start another template; if the system refuses, after a while, again and again."""
+        if self._closed:
+            return
+        try:
+            self._start_template()
+        except StartError as error:
+            self._template.close()
+            self._refused = str(error)
+            self.loop.call_later(self._template_delay, self._replace_template)
+            self._template_delay = min(_LAST_DELAY, 2 * self._template_delay)
+        else:
+            self._refused, self._template_delay = "", _FIRST_DELAY
 
     def incarnation(self, number: int) -> int:
         """Return which start of a worker is the current one (0: none)."""
@@ -218,7 +236,37 @@ class Crew:
         if self._closed or number in self._members:
             return
         self._incarnation += 1
+        if self._refused:
+            self._not_started(number, self._refused)
+            return
+        try:
+            self._start_member(number)
+        except OSError as error:  # no descriptor or no memory left
+            self._not_started(number, str(error.strerror))
+
+    def _not_started(self, number: int, reason: str) -> None:
+        """Say that a worker could not be started: it is tried again, later each time."""
+        self._start_later(number)
+        cause = f"could not be started ({reason})"
+        self._on_end(WorkerEnd(number, self._incarnation, cause, 0, "", []))
+
+    def _start_later(self, number: int) -> None:
+        delay = self._delays.get(number, _FIRST_DELAY / 2)
+        self._delays[number] = min(_LAST_DELAY, delay * 2)
+
+    def _start_member(self, number: int) -> None:
         page = StatusPage.create(self._threads)
+        try:
+            out_read, out_write = os.pipe()
+            try:
+                err_read, err_write = os.pipe()
+            except OSError:
+                os.close(out_read)
+                os.close(out_write)
+                raise
+        except OSError:
+            page.close()
+            raise
         member = _Member(number, self._incarnation, page, self.loop.now())
         self._members[number] = member
         settings = WorkerSettings(
@@ -231,8 +279,6 @@ class Crew:
             door=str(self._door),
             scheduler=self._scheduler,
         )
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
         try:
             self._template.fork(settings, out_write, err_write, page.fd)
         except StartError:
@@ -264,16 +310,18 @@ class Crew:
         if self._template.ended and not self._closed:
             self.loop.remove(self._template.fileno())
             self._template.close()
-            self._start_template()
+            self._replace_template()
             for member in list(self._members.values()):
-                self._ended(member, "was killed with the process it was forked from", 0)
+                self._ended(member, KILLED_TOO, 0)
 
     def _ended(self, member: _Member, cause: str, peak: int) -> None:
         for output in member.outputs:
             output.read()
             output.close()
         del self._members[member.number]
-        slots = [status for status in member.page.read() if status.task is not None]
+        statuses = member.page.read()
+        has_run = any(status.started_ns for status in statuses)
+        slots = [status for status in statuses if status.task is not None]
         running = [status.task for status in slots if status.task is not None]
         printed = [line for slot in slots for line in member.page.tail(slot.slot).splitlines()]
         member.page.close()
@@ -281,10 +329,9 @@ class Crew:
         if member.incarnation in self._doomed:
             self._doomed.discard(member.incarnation)
             self._delays.pop(member.number, None)
-            running = []  # it is not to blame
-        elif quick and not running:
-            delay = self._delays.get(member.number, _FIRST_DELAY / 2)
-            self._delays[member.number] = min(_LAST_DELAY, delay * 2)
+            running, has_run = [], False  # it is not to blame
+        elif quick and not has_run:
+            self._start_later(member.number)
         else:
             self._delays.pop(member.number, None)
         # One pipe after the other: a fault's dump must not push out what the task has printed.
@@ -295,7 +342,15 @@ class Crew:
             for output in member.outputs:
                 output.print_dump()
         self._on_end(
-            WorkerEnd(member.number, member.incarnation, cause, peak, output_text, running)
+            WorkerEnd(
+                member.number,
+                member.incarnation,
+                cause,
+                peak,
+                output_text,
+                running,
+                has_run=has_run,
+            )
         )
 
     def kill(self, number: int) -> None:
@@ -326,8 +381,9 @@ class Crew:
         if self._closed:
             return
         self._closed = True
-        self.loop.remove(self._template.fileno())
-        self._template.close()
+        if not self._refused:
+            self.loop.remove(self._template.fileno())
+            self._template.close()
         for member in self._members.values():
             for output in member.outputs:
                 output.read()
@@ -343,3 +399,8 @@ def _cause(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+#: How a worker ended that SIGKILL has ended, from wherever it came; alone, or with its template.
+KILLED_TOO = "was killed with the process it was forked from"
+KILLED = (_cause(-signal.SIGKILL), KILLED_TOO)

@@ -2,7 +2,7 @@
 
 Large data never goes through the scheduler. A blob is fetched in slices under
 credit, put in slices under credit, or, by a process of the same host, mapped: then
-the port only says where in the store it is. There is no session here: whoever
+the port only says where in the store it is. What is on disk is checked first. There is no session here: whoever
 asked asks again, here or elsewhere.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 
 from zcluster.core.node.core import NodeCore
-from zcluster.core.node.records import Result
+from zcluster.core.node.records import Result, RoomGiven
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
@@ -45,6 +45,9 @@ WINDOW = 32 << 20
 _BURST = 32
 #: Seconds between looks whether sent bytes were read.
 _LOOK = 0.05
+#: Seconds after which somebody who waits for a result on disk hears of us, again and again;
+#: and after how many of these who cannot be told otherwise is sent to ask for slices.
+_KEEP, _KEEPS = 0.5, 3
 #: Seconds after a disconnect at which peers are probed: ZeroMQ forgets the routing id
 #: of a closed connection a little later than it reports the close.
 _PROBES = (0.0, 0.01, 0.1, 0.5)
@@ -63,6 +66,18 @@ class _Sending:
         self.held = held
         #: Tells when ZeroMQ has read the last slice, and so all before it.
         self.tracker: zmq.MessageTracker | None = None
+
+
+class _Opening:
+    """Who asked for what is on disk and being checked."""
+
+    __slots__ = ("looks", "message", "upto")
+
+    def __init__(self, message: Fetch | Map) -> None:
+        self.message = message
+        #: The credit that came meanwhile.
+        self.upto = 0
+        self.looks = 0
 
 
 class _Receiving:
@@ -114,6 +129,10 @@ class DataPort:
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._sending: dict[tuple[bytes, int], _Sending] = {}
         self._receiving: dict[tuple[bytes, int], _Receiving] = {}
+        self._opening: dict[tuple[bytes, int], _Opening] = {}
+        #: Puts that wait for room, by ticket.
+        self._waiting: dict[int, tuple[bytes, Put]] = {}
+        self._ticket = itertools.count()
         #: Whose mappings are leased, by the routing id that asked.
         self._holders: dict[bytes, bytes] = {}
         self._lease = itertools.count()
@@ -178,7 +197,8 @@ class DataPort:
     def _probe(self) -> None:
         if self._socket.closed:
             return
-        routes = {route for route, _ in (*self._sending, *self._receiving)}
+        routes = {route for route, _ in (*self._sending, *self._receiving, *self._opening)}
+        routes.update(route for route, _ in self._waiting.values())
         for route in routes.union(self._holders):
             self._say(route, Missing(0))
 
@@ -195,6 +215,10 @@ class DataPort:
             self._end_sending(key)
         for key in [key for key in self._receiving if key[0] == route]:
             self._end_receiving(key)
+        for key in [key for key in self._opening if key[0] == route]:
+            del self._opening[key]
+        for ticket in [t for t, (who, _) in self._waiting.items() if who == route]:
+            del self._waiting[ticket]
         # Its leases stay: the process may be there and look at what it mapped.
         self._holders.pop(route, None)
 
@@ -207,6 +231,7 @@ class DataPort:
     def _fetch(self, route: bytes, message: Fetch) -> None:
         # One of the same number takes its place, whatever comes of it.
         self._end_sending((route, message.request))
+        self._opening.pop((route, message.request), None)
         result = self._result(message.task)
         if result is None:
             if message.task in self._core.results:
@@ -217,6 +242,9 @@ class DataPort:
                 self._say(route, Missing(message.request, reason, 2))
             else:
                 self._say(route, Missing(message.request, "the result is not here"))
+            return
+        if not self._core.spilling.open(message.task):
+            self._wait_for_check(route, message)
             return
         view = self._memory.view(result)
         held_range: tuple[Range, bytes] | None = None
@@ -236,6 +264,8 @@ class DataPort:
         key = (route, message.request)
         sending = self._sending.get(key)
         if sending is None:
+            if key in self._opening:
+                self._opening[key].upto = message.upto
             return
         upto = min(message.upto, sending.total)
         while sending.sent < upto:
@@ -271,6 +301,9 @@ class DataPort:
         if result is None or result.place is None:
             self._say(route, Missing(message.request, "not in the store"))
             return
+        if not self._core.spilling.open(message.task):
+            self._wait_for_check(route, message)
+            return
         self._holders[route] = message.holder
         self._memory.lease(result.place, message.holder)
         place = result.place
@@ -279,21 +312,67 @@ class DataPort:
             Mapped(message.request, place.slab, place.offset, place.length, result.size),
         )
 
+    def _wait_for_check(self, route: bytes, message: Fetch | Map) -> None:
+        key = (route, message.request)
+        waiting = self._opening[key] = _Opening(message)
+        self._loop.call_later(_KEEP, lambda: self._keep_waiting(key, waiting))
+
+    def _keep_waiting(self, key: tuple[bytes, int], waiting: _Opening) -> None:
+        """Say that we are here while what was asked for is read from disk, which takes long."""
+        if self._opening.get(key) is not waiting or self._socket.closed:
+            return
+        waiting.looks += 1
+        message = waiting.message
+        result = self._result(message.task)
+        if result is None:
+            return  # it is gone, and the end of the check will say so
+        if isinstance(message, Fetch) and not message.kind:
+            self._say(key[0], Slice(message.request, 0, result.size))
+        elif waiting.looks == _KEEPS:
+            # It comes whole, and in slices.
+            del self._opening[key]
+            self._say(key[0], Missing(message.request, "it is being read from disk", 1))
+            return
+        self._loop.call_later(_KEEP, lambda: self._keep_waiting(key, waiting))
+
+    def opened(self, task: int) -> None:
+        """A result on disk was checked, and may be gone."""
+        if not self._opening:
+            return
+        for key, waiting in list(self._opening.items()):
+            if waiting.message.task == task and self._opening.pop(key, None) is not None:
+                self._hear(key[0], waiting.message, [])
+                if waiting.upto:
+                    self._more(key[0], More(key[1], waiting.upto))
+
     # ------------------------------------------------------------------------ receiving
 
     def _put(self, route: bytes, message: Put) -> None:
-        place = self._memory.allocate(message.total) if message.total > 0 else None
-        if place is None:
-            self._say(
-                route,
-                Missing(
-                    message.request,
-                    f"the store of node {self._core.name} has no room for {message.total} bytes",
-                ),
-            )
-            return
-        target = self._memory.writable(place, message.total)
         self._end_receiving((route, message.request))
+        if message.total <= 0:
+            self._say(route, Missing(message.request, f"there is no blob of {message.total} bytes"))
+            return
+        place = self._core.room.take(message.total)
+        if place is not None:
+            self._begin_receiving(route, message, place)
+            return
+        ticket = next(self._ticket)
+        self._waiting[ticket] = (route, message)
+        self._core.room.want_data(ticket, message.total)
+
+    def on_room(self, given: RoomGiven) -> None:
+        """There is room for what somebody wants to put here, or will be none."""
+        route, message = self._waiting.pop(given.number, (b"", None))
+        if message is None:  # who asked is gone
+            if given.place is not None:
+                self._memory.free(given.place)
+        elif given.place is None:
+            self._say(route, Missing(message.request, given.reason))
+        else:
+            self._begin_receiving(route, message, given.place)
+
+    def _begin_receiving(self, route: bytes, message: Put, place: Range) -> None:
+        target = self._memory.writable(place, message.total)
         self._receiving[route, message.request] = _Receiving(
             message.task, message.total, place, target
         )

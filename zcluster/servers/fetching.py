@@ -2,7 +2,7 @@
 
 One connection a node, opened when first needed. A fetch that fails at one holder
 is tried at the next; when none is left the core is told, and the scheduler finds
-another way. One for which the store has no room now waits until it has: nobody else
+another way. One for which the store has no room waits until the core gives it some: nobody else
 could do better with it, and to make the input again would not help.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import zmq
 
-from zcluster.core.node.records import FetchOrder, Result
+from zcluster.core.node.records import FetchOrder, Result, RoomGiven
+from zcluster.core.node.room import Room
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import Fetch, Message, Missing, More, NodeInfo, Slice
@@ -30,8 +31,6 @@ __all__ = ["Fetcher"]
 _SMALL = 16 << 10
 #: A holder that sends nothing for so long is given up.
 _PATIENCE = 2.0
-#: Seconds an input waits for room in the store, and between looks whether there is some.
-_ROOM_PATIENCE, _ROOM_LOOK = 10.0, 0.02
 #: No task has this number: a request for it only ends an earlier one.
 _NOTHING = -1 << 62
 _BURST = 32
@@ -41,7 +40,6 @@ class _Fetch:
     """One input on its way."""
 
     __slots__ = (
-        "full_since",
         "heap",
         "is_whole",
         "node",
@@ -49,6 +47,7 @@ class _Fetch:
         "order",
         "place",
         "received",
+        "room",
         "seen",
         "target",
     )
@@ -59,9 +58,9 @@ class _Fetch:
         self.node = -1
         self.is_whole = False
         self.seen = 0.0
-        #: When there was no room for it for the first time; 0 if there was.
-        self.full_since = 0.0
         self.place: Range | None = None
+        #: Room that was waited for, for the next holder's bytes.
+        self.room: Range | None = None
         self.heap: bytearray | None = None
         self.target: memoryview | None = None
         self.received = 0
@@ -83,6 +82,8 @@ class Fetcher:
     Parameters
     ----------
     loop, context, memory
+    room : Room
+        The core's, who gives room in the store.
     nodes : dict of int to NodeInfo
         The nodes known, kept up to date by the core.
     on_fetched : callable
@@ -97,6 +98,7 @@ class Fetcher:
         loop: Loop,
         context: zmq.Context[Any],
         memory: StoreMemory,
+        room: Room,
         nodes: dict[int, NodeInfo],
         on_fetched: Callable[[int, Result], None],
         on_failed: Callable[[int, int, str, str], None],
@@ -104,6 +106,9 @@ class Fetcher:
         self._loop = loop
         self._context = context
         self._memory = memory
+        self._room = room
+        #: Those that wait for room, by the input's number.
+        self._waiting: dict[int, _Fetch] = {}
         self._nodes = nodes
         self._on_fetched = on_fetched
         self._on_failed = on_failed
@@ -111,7 +116,6 @@ class Fetcher:
         self._decoder = Decoder((Slice, Missing))
         self._next = 1
         self._watching = False
-        self._closed = False
 
     def fetch(self, order: FetchOrder) -> None:
         """Start to fetch an input."""
@@ -119,7 +123,6 @@ class Fetcher:
 
     def close(self) -> None:
         """Close all connections."""
-        self._closed = True
         for connection in list(self._connections.values()):
             self._disconnect(connection)
 
@@ -143,7 +146,13 @@ class Fetcher:
             self._say(connection, More(number, WINDOW))
             self._watch()
             return
-        self._on_failed(fetch.order.number, fetch.node, "", "")
+        self._give_up(fetch, "", "")
+
+    def _give_up(self, fetch: _Fetch, kind: str, reason: str) -> None:
+        self._discard(fetch)
+        if fetch.room is not None:
+            self._memory.free(fetch.room)
+        self._on_failed(fetch.order.number, fetch.node, kind, reason)
 
     def _connect(self, index: int, info: NodeInfo) -> _Connection:
         connection = self._connections.get(index)
@@ -198,8 +207,7 @@ class Fetcher:
             if isinstance(message, Missing):
                 del connection.fetches[message.request]
                 if message.kind == 2:
-                    self._discard(fetch)
-                    self._on_failed(fetch.order.number, fetch.node, "serialize", message.reason)
+                    self._give_up(fetch, "serialize", message.reason)
                     continue
                 if message.kind == 1:
                     # It comes whole, and the worker that takes it cuts it.
@@ -218,7 +226,9 @@ class Fetcher:
             return False
         if fetch.target is None and not self._make_room(fetch, message.total):
             self._end(connection, message.request)
-            self._wait_for_room(fetch, message.total)
+            number = fetch.order.number
+            self._waiting[number] = fetch
+            self._room.want_input(number, message.total)
             return True
         target = fetch.target
         assert target is not None
@@ -239,6 +249,8 @@ class Fetcher:
             result = Result(size, place=fetch.place, lent=True)
         result.uncut = fetch.is_whole
         fetch.place = None
+        if fetch.room is not None:  # another holder had something smaller
+            self._memory.free(fetch.room)
         self._on_fetched(fetch.order.number, result)
         return True
 
@@ -247,34 +259,24 @@ class Fetcher:
             fetch.heap = bytearray(total)
             fetch.target = memoryview(fetch.heap)
             return True
-        fetch.place = self._memory.allocate(total)
+        if fetch.room is not None and total <= fetch.room.length:
+            fetch.place, fetch.room = fetch.room, None
+        else:
+            fetch.place = self._room.take(total)
         if fetch.place is None:
             return False
         fetch.target = self._memory.writable(fetch.place, total)
         return True
 
-    def _wait_for_room(self, fetch: _Fetch, total: int) -> None:
-        now = self._loop.now()
-        fetch.full_since = fetch.full_since or now
-        limit = self._memory.limit
-        if total > limit or now - fetch.full_since > _ROOM_PATIENCE:
-            reason = (
-                f"the store of the node that needs it has no room for {total} bytes "
-                f"({self._memory.used} of {limit} are in use); release results, or start the "
-                "node with a larger memory limit"
-            )
-            self._on_failed(fetch.order.number, fetch.node, "store", reason)
+    def on_room(self, given: RoomGiven) -> None:
+        """There is room for an input that has waited, or will be none."""
+        fetch = self._waiting.pop(given.number)
+        if given.place is None:
+            self._give_up(fetch, "disk" if given.is_disk else "store", given.reason)
             return
-        self._loop.call_later(_ROOM_LOOK, lambda: self._look_for_room(fetch, total))
-
-    def _look_for_room(self, fetch: _Fetch, total: int) -> None:
-        if self._closed:
-            return
-        place = self._memory.allocate(total)
-        if place is None:
-            self._wait_for_room(fetch, total)
-            return
-        self._memory.free(place)
+        if fetch.room is not None:
+            self._memory.free(fetch.room)
+        fetch.room = given.place
         fetch.nodes.insert(0, fetch.node)
         self._try_next(fetch)
 

@@ -23,12 +23,18 @@ from typing import Any
 
 import zmq
 
+from zcluster import config
 from zcluster.errors import ClusterError, SchedulerLost, StartError
 from zcluster.launching import Command
 from zcluster.servers.forking import Ended, Forked, TemplateEvent, WorkerSettings
 from zcluster.servers.nanny import Nanny
 from zcluster.servers.scheduler import SchedulerServer
-from zcluster.servers.settings import NannySettings, SchedulerSettings, parse_resources
+from zcluster.servers.settings import (
+    MemoryShares,
+    NannySettings,
+    SchedulerSettings,
+    parse_resources,
+)
 from zcluster.servers.status import StatusPage
 from zcluster.servers.worker import Worker
 from zcluster.transport.scratch import ipc_address
@@ -266,6 +272,9 @@ def _scheduler(options: dict[str, str]) -> SchedulerServer:
             name=options["name"],
             scheduler_file=None if file is None else Path(file),
             log_level="",
+            allowed_failures=int(
+                options.get("allowed-failures") or config.get("cluster.allowed-failures")
+            ),
         )
     )
 
@@ -276,6 +285,7 @@ def _nanny(options: dict[str, str]) -> Nanny:
         scratch.mkdir(0o700)
     except OSError as error:
         raise ClusterError(f"cannot make the scratch folder {scratch}: {error.strerror}") from error
+    told = options.get("local-directory")
     settings = NannySettings(
         scheduler=options["address"],
         name=options["name"],
@@ -284,9 +294,11 @@ def _nanny(options: dict[str, str]) -> Nanny:
         threads=int(options["nthreads"]),
         memory_limit=int(options["memory-limit"]),
         store_limit=int(options["store-limit"]),
+        memory=MemoryShares(target=config.get("worker.memory.target")),
         scratch=scratch,
         data_address=ipc_address(scratch / "data"),
-        local_directory=Path(options.get("local-directory", scratch)),
+        local_directory=Path(told) if told else None,
+        spill_limit=config.get("worker.spill-limit"),
         resources=parse_resources(options.get("resources", "")),
         log_level="",
     )

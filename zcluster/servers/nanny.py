@@ -26,7 +26,7 @@ import zmq
 
 from zcluster.config import configure_logging
 from zcluster.core.node.core import NodeCore
-from zcluster.core.node.records import Result, WorkerEnd, WorkerRecord
+from zcluster.core.node.records import Effects, NodeSettings, Result, WorkerEnd, WorkerRecord
 from zcluster.errors import InvariantError, ProtocolError, SchedulerLost, StartError
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
@@ -42,14 +42,16 @@ from zcluster.protocol.messages import (
     Welcome,
     WorkerHello,
 )
-from zcluster.servers.crew import Crew, WorkerStarter
+from zcluster.servers.crew import KILLED, Crew, WorkerStarter
 from zcluster.servers.dataport import DataPort
 from zcluster.servers.fetching import Fetcher
 from zcluster.servers.files import FILES, write_files
-from zcluster.servers.memory import StoreMemory
+from zcluster.servers.memory import StoreMemory, open_disk
+from zcluster.servers.pressure import Pressure
 from zcluster.servers.settings import NannySettings
 from zcluster.servers.template_client import Template
 from zcluster.storage.door import Door, DoorConnection
+from zcluster.storage.spill import DiskHelper, SpillFolder
 from zcluster.transport import lifeline
 from zcluster.transport.link import RECEIVE_BURST, Link, send_frames
 from zcluster.transport.loop import Loop
@@ -180,8 +182,12 @@ class _Incarnation:
     ) -> None:
         scratch = settings.scratch
         names = [f"{settings.name}-{number}" for number in range(settings.workers)]
-        self._memory = StoreMemory(settings.store_limit, self._on_slab)
+        disk = self._open_disk(settings)
+        self._memory = StoreMemory(settings.store_limit, self._on_slab, disk)
         self._exits.callback(self._memory.close)
+        self._disk = None if disk is None else DiskHelper(disk, self._on_disk_done)
+        if self._disk is not None:
+            self._exits.callback(self._disk.close)
         self._core = NodeCore(
             settings.name,
             [
@@ -195,6 +201,9 @@ class _Incarnation:
                 for number, name in enumerate(names)
             ],
             self._memory,
+            NodeSettings(
+                target=int(settings.memory.target * settings.workers * settings.memory_limit)
+            ),
         )
         # First of all: the template takes longest to start.
         self._crew = Crew(
@@ -209,6 +218,8 @@ class _Incarnation:
             template=template,
         )
         self._exits.callback(self._crew.close)
+        self._pressure = Pressure(loop, self._core, self._crew, settings.memory)
+        self._exits.callback(self._pressure.close)
         self._door = Door(str(scratch / "door"))
         self._exits.callback(self._door.close)
         loop.add_fd(self._door.fileno(), self._on_door)
@@ -229,7 +240,13 @@ class _Incarnation:
         self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
         self._exits.callback(self._data.close)
         self._fetcher = Fetcher(
-            loop, context, self._memory, self._core.nodes, self._on_fetched, self._on_unfetched
+            loop,
+            context,
+            self._memory,
+            self._core.room,
+            self._core.nodes,
+            self._on_fetched,
+            self._on_unfetched,
         )
         self._exits.callback(self._fetcher.close)
         self._link = self._connect(settings)
@@ -297,8 +314,9 @@ class _Incarnation:
         self._loop.stop()
 
     def _beat(self, lag: float) -> Heartbeat:
-        memory = [_resident(self._crew.pid(number)) for number in self._core.workers]
-        return Heartbeat(lag, self._memory.used, memory)
+        made = [worker.made for worker in self._core.workers.values()]
+        memory = self._memory
+        return Heartbeat(lag, memory.used, self._pressure.memory(), made, memory.spilled)
 
     # ------------------------------------------------------------------------ workers
 
@@ -353,6 +371,7 @@ class _Incarnation:
         self._refused += take_events(self._workers_monitor)[1]
 
     def _on_worker_end(self, end: WorkerEnd) -> None:
+        end = self._pressure.judged(end, end.cause in KILLED)
         # What it still said before its end counts: its results need not be made again.
         if not self._workers.closed:
             self._on_workers()
@@ -399,6 +418,24 @@ class _Incarnation:
         for fd in self._door_fds:
             self._loop.remove(fd)
 
+    def _open_disk(self, settings: NannySettings) -> SpillFolder | None:
+        """Return where results go that memory has no room for, if it is limited."""
+        if not settings.memory_limit or not (settings.memory.target or settings.memory.spill):
+            return None
+        disk, reason = open_disk(settings.local_directory, settings.scratch, settings.spill_limit)
+        if disk is None:
+            _log.warning(
+                "no results go to disk when memory is short: %s; name a folder for them by "
+                "--local-directory",
+                reason,
+            )
+        return disk
+
+    def _on_disk_done(self, ticket: int, sums: list[int], error: str, is_full: bool) -> None:
+        """The helper did something; in its thread."""
+        now = self._loop.now
+        self._loop.post(lambda: self._core.on_disk_done(ticket, sums, error, is_full, now()))
+
     # ------------------------------------------------------------------------- fetching
 
     def _on_fetched(self, number: int, result: Result) -> None:
@@ -431,10 +468,29 @@ class _Incarnation:
             self._link.send(said, frames)
         for order in effects.to_fetch:
             self._fetcher.fetch(order)
+        self._use_disk(effects)
         for number in effects.to_start:
             self._crew.start(number)
         for number in effects.to_restart:
             self._crew.restart(number)
+        if effects.leave:
+            # Neither lost nor stopped: `Nanny.run` returns, and whoever started it lets it be.
+            _log.info("node %s was retired", self._settings.name)
+            self._loop.stop()
+
+    def _use_disk(self, effects: Effects) -> None:
+        for job in effects.to_disk:
+            assert self._disk is not None
+            if job.source is None:
+                self._disk.put(job)
+            else:
+                self._disk.put(job, self._memory.writable(job.source, job.size))
+        for given in effects.room:
+            (self._fetcher if given.is_input else self._data).on_room(given)
+        for number in effects.opened:
+            self._data.opened(number)
+        for reason in effects.lost_on_disk:
+            _log.error("a result is lost that was on disk: %s", reason)
 
     def _send_worker(self, number: int, message: Message, payload: list[Buffer]) -> None:
         route = self._route_of.get(number)
@@ -445,12 +501,3 @@ class _Incarnation:
         except zmq.ZMQError:
             # Its process is ending; the template will say so, and its tasks come back.
             self._crew.kill(number)
-
-
-def _resident(pid: int) -> int:
-    """Return the bytes of memory a process has in use (0 if it is gone)."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0

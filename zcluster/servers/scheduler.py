@@ -21,13 +21,16 @@ from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
     NODE_TO_SCHEDULER,
     Called,
+    Heartbeat,
     Hello,
     Message,
     Refused,
     Welcome,
 )
 from zcluster.servers.aside import Aside
+from zcluster.servers.endings import Endings
 from zcluster.servers.settings import SchedulerSettings
+from zcluster.servers.stalls import Stalls
 from zcluster.transport import lifeline
 from zcluster.transport.hub import Hub
 from zcluster.transport.loop import Loop
@@ -85,9 +88,12 @@ class SchedulerServer:
                 "or may this user not?"
             ) from error
         self.address = self._hub.address
+        self._host = sockets.gethostname()
+        self._endings = Endings(self._loop, self._on_ended)
         self._aside = Aside(self._loop, self._on_aside)
+        self._stalls = Stalls()
         self._core = SchedulerCore(
-            self.address, __version__, CoreSettings(kills=config.get("cluster.kills"))
+            self.address, __version__, CoreSettings(kills=settings.allowed_failures)
         )
         self._core.state.about = {
             "id": settings.id,
@@ -132,6 +138,7 @@ class SchedulerServer:
             self._loop.run()
         finally:
             self._aside.close()
+            self._endings.close()
             if self._settings.scheduler_file is not None:
                 remove_scheduler_file(self._settings.scheduler_file, self._settings.id)
             self._hub.close("the scheduler was closed")
@@ -145,9 +152,18 @@ class SchedulerServer:
     # ---------------------------------------------------------------------- events in
 
     def _on_hello(self, peer: int, hello: Hello) -> Welcome | Refused:
-        return self._core.on_hello(peer, hello, self._loop.now())
+        answer = self._core.on_hello(peer, hello, self._loop.now())
+        node = hello.node
+        if node is not None and isinstance(answer, Welcome) and node.host == self._host:
+            self._endings.watch(peer, node.pid)
+        return answer
+
+    def _on_ended(self, peer: int) -> None:
+        self._core.on_gone(peer, "its process ended", self._loop.now())
 
     def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
+        if isinstance(message, Heartbeat):
+            self._stalls.hear(peer, self._loop.now())
         try:
             self._core.on_message(peer, message, frames, self._loop.now())
         except (ProtocolError, InvariantError):
@@ -165,7 +181,12 @@ class SchedulerServer:
         self._core.on_aside(called, frames, self._loop.now())
 
     def _tick(self) -> None:
-        self._core.on_time(self._loop.now())
+        now = self._loop.now()
+        self._core.on_time(now)
+        nodes = self._core.state.nodes.values()
+        reachable = [(node.peer, node.info.name) for node in nodes if node.away_since is None]
+        for sentence in self._stalls.look(reachable, now):
+            _log.warning("%s", sentence)
         self._core.state.refused_messages = self._hub.refused
         self._loop.call_later(_TICK, self._tick)
 

@@ -13,7 +13,29 @@ from pathlib import Path
 
 from zcluster.errors import InvalidArgument
 
-__all__ = ["NannySettings", "SchedulerSettings", "parse_resources"]
+__all__ = ["MemoryShares", "NannySettings", "SchedulerSettings", "parse_resources"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryShares:
+    """At which shares of a worker's memory limit something is done; 0 is never.
+
+    Attributes
+    ----------
+    target : float
+        Results in memory are kept below it, all workers of a node together.
+    spill : float
+        Results go to disk while a worker is charged more.
+    pause : float
+        A worker that is charged more gets no more work for now.
+    terminate : float
+        A worker that has more for itself is replaced.
+    """
+
+    target: float = 0.0
+    spill: float = 0.0
+    pause: float = 0.0
+    terminate: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +61,14 @@ class SchedulerSettings:
         Whether plain TCP was asked for.
     log_level : str
         ``"warning"``, …; empty leaves the process's logging as it is.
+    allowed_failures : int
+        Workers that a task may take down; it fails with the last of them.
     """
 
     address: str
     id: str
     name: str = "scheduler"
+    allowed_failures: int = 3
     scheduler_file: Path | None = None
     scratch: Path | None = None
     lifeline: int | None = None
@@ -67,14 +92,19 @@ class NannySettings:
         Worker processes, and slots in each.
     memory_limit : int
         Bytes a worker may use; 0 is no limit.
+    memory : MemoryShares
+        What is done when it uses much of that.
     store_limit : int
         Bytes of results the node keeps in memory.
     scratch : Path
         Our own 0700 folder, there already; the command removes it at the end.
     data_address : str
         Where to bind the data port, ``ipc://`` in the scratch folder or ``tcp://``.
-    local_directory : Path
-        Where results go that memory has no room for.
+    local_directory : Path, optional
+        Where results go that memory has no room for; without it, a folder on a disk of this
+        machine.
+    spill_limit : int, optional
+        The most bytes of results to keep there.
     lifeline : int, optional
         Read end of the pipe whose end is our parent's end.
     death_timeout : float, optional
@@ -97,11 +127,13 @@ class NannySettings:
     store_limit: int
     scratch: Path
     data_address: str
-    local_directory: Path
+    local_directory: Path | None = None
+    spill_limit: int | None = None
     lifeline: int | None = None
     death_timeout: float | None = None
     insecure: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
+    memory: MemoryShares = MemoryShares()
     log_level: str = "warning"
 
 

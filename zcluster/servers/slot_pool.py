@@ -69,6 +69,10 @@ class SlotPool:
         """How many threads there are."""
         return len(self._slots)
 
+    def running(self, task: int) -> Slot | None:
+        """Return the slot that runs a task."""
+        return next((slot for slot in list(self._slots.values()) if slot.task == task), None)
+
     def leave(self) -> None:
         """The task of a slot waits: another thread may work in its place."""
         with self._lock:

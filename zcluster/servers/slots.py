@@ -11,6 +11,9 @@ the result into what is reported, and puts a record into the outbox. The clock i
 once a task: the end of one is the start of the next, and durations include what is
 spent on inputs and result, as that is how long the slot was taken.
 
+A task may be interrupted while its function runs, and only then: an input or a result
+taken halfway would be one lost. See `zcluster.servers.interrupts`.
+
 The loop's thread is woken when a batch ends, after a task that took long, and when
 the last wake-up is a while ago: one system call for many results.
 """
@@ -29,7 +32,7 @@ from pickle import loads
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
-from zcluster.errors import NotSerializable, ResultNotSerializable, StoreFull
+from zcluster.errors import NotSerializable, OutOfDisk, ResultNotSerializable, StoreFull
 from zcluster.protocol.calls import (
     CALL_ALIAS,
     CALL_INPUTS,
@@ -45,6 +48,7 @@ from zcluster.servers.batches import Batch
 from zcluster.servers.calls import WorkerCalls, current_worker
 from zcluster.servers.failures import describe
 from zcluster.servers.functions import Functions
+from zcluster.servers.interrupts import Interrupted, Window
 from zcluster.servers.outbox import Outbox
 from zcluster.servers.output import Output
 from zcluster.servers.slot_pool import SlotPool
@@ -61,7 +65,10 @@ INLINE_LIMIT = 16 * 1024
 REPORT_EVERY = 2_000_000
 LONG_TASK = 1_000_000
 #: Seconds a slot waits for room in the store.
-GRANT_TIMEOUT = 60.0
+GRANT_TIMEOUT = 600.0
+
+#: `Grant.slab` where the disk is full, too.
+_NO_DISK = -2
 
 #: What `Done.lengths` says, and a mark of our own for "no record".
 _STORED, _HELD, _HELD_LIVE, _FAILED = -1, -2, -3, -4
@@ -122,8 +129,8 @@ class _SlotTask(RunningTask):
     def task(self) -> int:  # a field that is read from the page
         return self._slot.task
 
-    def leave(self) -> None:
-        self._slot.leave()
+    def leave(self, wake: Callable[[], None] | None = None) -> None:
+        self._slot.leave(wake)
 
     def come_back(self) -> None:
         self._slot.come_back()
@@ -146,6 +153,9 @@ class Slot:
         self._batch: Batch | None = None
         #: How often the current task has left the slot and not come back.
         self._away = 0
+        #: What ends the waits for which it left, the innermost last.
+        self._wakes: list[Callable[[], None] | None] = []
+        self.window = Window()
         self._printed = None if tools.output is None else tools.output.slot(number)
         self._thread = threading.Thread(
             target=self._main, name=f"{tools.worker}-slot-{number}", daemon=True
@@ -162,6 +172,7 @@ class Slot:
 
     def _main(self) -> None:
         ended_by: BaseException | None = None
+        self.window.thread = threading.get_ident()
         try:
             self._serve()
         except BaseException as error:  # a bug of ours: the worker must end, not hang
@@ -177,27 +188,53 @@ class Slot:
         """The task it runs."""
         return self._tools.status.cells[self.number * LINE + TASK]
 
-    def leave(self) -> None:
-        """Let another thread work in place of this one, whose task is about to wait."""
+    def leave(self, wake: Callable[[], None] | None = None) -> None:
+        """Let another thread work in place of this one, whose task is about to wait.
+
+        ``wake`` ends its wait, should it be interrupted meanwhile.
+        """
+        is_open = self._shut()
         self._away += 1
-        if self._away > 1 or self._batch is None:
-            return
+        self._wakes.append(wake)
+        if self._away == 1 and self._batch is not None:
+            self._give_place(self._batch)
+        if is_open:
+            self.window.open(self.task, wake)
+
+    def _shut(self) -> bool:
+        """Shut the window if its thread calls; return whether it was open.
+
+        It is not while inputs are loaded, which may be code of the user's too.
+        """
+        window = self.window
+        if not window.is_own:
+            return False
+        is_open = window.task >= 0
+        window.shut()
+        return is_open
+
+    def _give_place(self, batch: Batch) -> None:
         tools = self._tools
         task = self.task
         # What stands behind it might be what it waits for.
-        tools.outbox.recalled.extend(self._batch.recall_others(task))
+        tools.outbox.recalled.extend(batch.recall_others(task))
         tools.outbox.blocked.append((task, True))
         tools.pool.leave()
         tools.outbox.wake()
 
     def come_back(self) -> None:
         """Go on with a task that has waited."""
+        is_open = self._shut()
+        was_away = self._away > 0
         self._away = max(0, self._away - 1)
-        if self._away or self._batch is None:
-            return
-        self._tools.outbox.blocked.append((self.task, False))
-        self._tools.pool.come_back()
-        self._tools.outbox.wake()
+        if self._wakes:
+            self._wakes.pop()
+        if was_away and not self._away and self._batch is not None:
+            self._tools.outbox.blocked.append((self.task, False))
+            self._tools.pool.come_back()
+            self._tools.outbox.wake()
+        if is_open:
+            self.window.open(self.task, self._wakes[-1] if self._wakes else None)
 
     def _serve(self) -> None:
         tools = self._tools
@@ -221,17 +258,43 @@ class Slot:
             del batch
             tools.outbox.wake()
             _flush_output(tools.output)
-            if self._away:
-                # Its task left for good, and has ended.
-                self._away = 0
-                tools.pool.come_back()
+            self._take_place()
             if tools.pool.is_surplus():
                 return
+
+    def _take_place(self) -> None:
+        """Hold the slot again if the task left for good, and has ended."""
+        self._wakes.clear()
+        if self._away:
+            self._away = 0
+            self._tools.pool.come_back()
 
     # ---------------------------------------------------------------- the loop
 
     def run(self, batch: Batch) -> None:
         """Run the tasks of a batch that nobody recalls meanwhile."""
+        pid = _pid
+        while True:
+            try:
+                self.run_tasks(batch)
+            except Interrupted:
+                if _pid != pid:
+                    _end_child(None)
+                self._stopped()
+            else:
+                return
+
+    def _stopped(self) -> None:
+        """A task was interrupted: take note that it has ended; what it gave is for nobody."""
+        self.window.forget()
+        task = self.task
+        self._end_lines()
+        self._take_place()
+        self._tools.outbox.skipped.append(task)
+        self._tools.outbox.wake()
+
+    def run_tasks(self, batch: Batch) -> None:
+        """Run the tasks of a batch, until one is interrupted."""
         outbox = self._tools.outbox
         cells = self._tools.status.cells
         line = self.number * LINE
@@ -239,6 +302,7 @@ class Slot:
         constants, offsets = batch.constants, batch.offsets
         take, record, gather = batch.todo.popleft, outbox.done.append, self._gather
         unfinished = None if self._printed is None else self._printed.unfinished
+        window, hits = self.window, self.window.hits
         now = time.monotonic_ns
         begun = posted = now()
         begun_us = begun // 1000
@@ -263,6 +327,7 @@ class Slot:
                     function, form, limit = self._segment(batch, at)
                 if form == CALL_SINGLE:
                     blob = constants[offsets[at] : offsets[at + 1]]
+                    window.task = task
                     # 128: a plain pickle. Arrays are loaded from a copy, to be writable.
                     value = function(loads(blob) if blob[0] == 128 else load_own(blob))
                 else:
@@ -270,11 +335,15 @@ class Slot:
                     if arguments is None:
                         outbox.skipped.append(task)
                         continue
+                    window.task = task
                     if form == CALL_INPUTS:
                         value = function(*arguments)
                     else:
                         value = make_call(form, function, batch.constant(at), arguments)
                     arguments = None
+                window.task = -1
+                if hits:
+                    window.check()
                 if uses[at]:
                     length, blob = self._settle(task, value, uses[at], report[at])
                 elif report[at]:
@@ -289,6 +358,9 @@ class Slot:
                 else:
                     length, blob = _HELD, b""
             except BaseException as error:  # SystemExit too: the task failed, the worker lives
+                window.task = -1
+                if hits:
+                    window.check()
                 if _pid != pid:
                     _end_child(error)
                 length = _FAILED
@@ -393,9 +465,10 @@ class Slot:
             grant = outbox.reserve(task, planned.size, self._tools.grant_timeout)
         if grant is None or grant.slab < 0:
             reason = f"no answer within {self._tools.grant_timeout} s" if grant is None else ""
+            is_disk = grant is not None and grant.slab == _NO_DISK
             raise _Refusal(
-                "store",
-                StoreFull(
+                "disk" if is_disk else "store",
+                (OutOfDisk if is_disk else StoreFull)(
                     f"no room for a result of {planned.size} bytes in the store of node "
                     f"{self._tools.node}: {reason or (grant and grant.reason)}; release results, "
                     "or give the node more memory"

@@ -12,7 +12,8 @@ into one cache line::
     1  when it started, monotonic ns
     2  how many tasks the slot has run
     3  how many bytes its tasks have printed
-    4… not used
+    4  in the first line alone: when the worker's loop last answered, monotonic ns; 0: never
+    5… not used
 
 The slots' lines are followed by spare ones, for threads that stand in while a task waits.
 After them each has a ring of `TAIL` bytes with the last of what its tasks have
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from typing import NamedTuple
 
 from zcluster.servers.posix import anonymous_memory
@@ -31,7 +33,7 @@ __all__ = ["LINE", "RUNS", "SPARE_LINES", "STARTED", "TAIL", "TASK", "SlotStatus
 
 #: Cells (int64) of one slot, and which is which.
 LINE = 8
-TASK, STARTED, RUNS, _PRINTED = 0, 1, 2, 3
+TASK, STARTED, RUNS, _PRINTED, _BEAT = 0, 1, 2, 3, 4
 _NONE = -1
 #: Lines beside those of the slots, for tasks that wait for others and hold no slot.
 SPARE_LINES = 1000
@@ -107,6 +109,26 @@ class StatusPage:
     def clear(self, number: int) -> None:
         """Say that a slot runs nothing."""
         self.cells[number * LINE + TASK] = _NONE
+
+    def beat(self) -> None:
+        """Say that the worker's loop answers."""
+        self.cells[_BEAT] = time.monotonic_ns()
+
+    def silence(self) -> float:
+        """Return for how many seconds the worker's loop has not answered.
+
+        It does not while a task holds the interpreter's lock.
+
+        >>> page = StatusPage.create(slots=2)
+        >>> page.silence()
+        0.0
+        >>> page.beat()
+        >>> page.silence() < 10
+        True
+        >>> page.close()
+        """
+        beat = self.cells[_BEAT]
+        return max(0, time.monotonic_ns() - beat) * 1e-9 if beat else 0.0
 
     def add_tail(self, number: int, data: bytes) -> None:
         """Keep the end of what a slot's tasks have printed."""

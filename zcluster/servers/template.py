@@ -56,7 +56,7 @@ from zcluster.servers.worker import run_worker
 __all__ = ["main"]
 
 #: How much likelier than the nanny a worker is to be chosen when memory runs out.
-_OOM_POINTS = 300
+_OOM_POINTS = 500
 #: What the template exits with when the nanny is gone.
 _EXIT_NANNY_GONE = 76
 

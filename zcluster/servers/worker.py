@@ -41,6 +41,7 @@ from zcluster.protocol.messages import (
     Environment,
     Files,
     Grant,
+    Interrupt,
     Message,
     Recall,
     Recalled,
@@ -56,6 +57,7 @@ from zcluster.servers.calls import WorkerCalls, WorkerView
 from zcluster.servers.files import FILES, use_files
 from zcluster.servers.forking import WorkerSettings
 from zcluster.servers.functions import Functions
+from zcluster.servers.interrupts import Interrupts
 from zcluster.servers.outbox import Outbox
 from zcluster.servers.output import Output
 from zcluster.servers.plugins import PLUGINS, Plugins
@@ -82,6 +84,8 @@ _BURST = 64
 _LOOK, _LOOK_AT_MOST = 0.004, 0.032
 #: Seconds after which it looks for leases that have ended.
 _LEASES = 0.05
+#: Seconds between two signs that the loop answers.
+_BEAT = 0.4
 #: Seconds until a full socket is tried again.
 _RETRY = 0.002
 #: Seconds to wait for a descriptor at the door, and to be let in.
@@ -161,6 +165,8 @@ class Worker:
             calls=self._calls,
         )
         self._pool = self._tools.pool
+        self._interrupts = Interrupts(self._pool.running, self._loop.call_later)
+        self._status = status
         self._batches: deque[Batch] = deque()
         self._unsent: deque[list[Any]] = deque()
         self._stopping = False
@@ -175,6 +181,7 @@ class Worker:
             Grant: self._on_grant,
             Discard: self._on_discard,
             Recall: self._on_recall,
+            Interrupt: self._on_interrupt,
             Sources: self._on_sources,
             Environment: self._on_environment,
             Files: self._on_files,
@@ -205,6 +212,7 @@ class Worker:
         settings = self._settings
         self._send(WorkerHello(settings.number, settings.incarnation, os.getpid()), [])
         self._pool.start()
+        self._beat()
         self._loop.run()
         self._close()
         if self._error is not None:
@@ -274,6 +282,9 @@ class Worker:
         for batch in self._batches:
             recalled += batch.recall(wanted)
         self._send_recalled(recalled)
+
+    def _on_interrupt(self, interrupt: Interrupt, _: list[bytes]) -> None:
+        self._interrupts.stop(interrupt.tasks)
 
     def _on_sources(self, sources: Sources, frames: list[bytes]) -> None:
         found = []
@@ -359,6 +370,11 @@ class Worker:
                 self._leased -= len(message.ranges)
         if messages:
             self._look_after = _LOOK
+
+    def _beat(self) -> None:
+        """Write into the status page that this loop answers: the nanny reads it there."""
+        self._status.beat()
+        self._loop.call_later(_BEAT, self._beat)
 
     def _look(self) -> None:
         """Come back while batches run; the idle callback of this round does the looking."""

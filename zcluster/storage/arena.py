@@ -106,6 +106,8 @@ class Arena:
     page : int
         Offsets and lengths are multiples of this: give the system's granularity
         for mappings where that is more than 4096.
+    first_slab : int
+        The number of the first slab; numbers are never used again.
 
     Examples
     --------
@@ -122,7 +124,9 @@ class Arena:
     True
     """
 
-    def __init__(self, limit: int, slab_size: int = SLAB_SIZE, page: int = PAGE) -> None:
+    def __init__(
+        self, limit: int, slab_size: int = SLAB_SIZE, page: int = PAGE, first_slab: int = 0
+    ) -> None:
         if page < 1 or page & (page - 1):
             raise InvalidArgument(f"page is {page}; it must be a power of two")
         if not page <= slab_size <= _OFFSET or slab_size % page:
@@ -141,7 +145,7 @@ class Arena:
         #: Numbers of slabs the driver has to close; it empties the list.
         self.old_slabs: list[int] = []
         self._slabs: dict[int, _Slab] = {}
-        self._next_slab = 0
+        self._next_slab = first_slab
         self._in_slabs = 0
         #: All and only free ranges below a top, as sorted (length, address).
         self._free: list[tuple[int, int]] = []
@@ -237,6 +241,10 @@ class Arena:
             self._held[holder] = {range_: 1}
         else:
             held[range_] = held.get(range_, 0) + 1
+
+    def is_leased(self, range_: Range) -> bool:
+        """Tell whether anybody can see a range."""
+        return self._leases.get(range_, 0) > 0
 
     def give_back(self, range_: Range, holder: Hashable) -> bool:
         """One lease of `holder` returns. False if it has none there.

@@ -141,6 +141,8 @@ class Slabs:
     ----------
     folder : str, optional
         Where slabs are unlinked files rather than memory; see `SlabFile.create`.
+    make : callable, optional
+        Makes slabs of a size in another way.
 
     Examples
     --------
@@ -155,8 +157,11 @@ class Slabs:
     >>> slabs.close()
     """
 
-    def __init__(self, folder: str | None = None) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: str | None = None, make: Callable[[int], SlabFile] | None = None
+    ) -> None:
+        self._is_memory = folder is None and make is None
+        self._make = make or (lambda size: SlabFile.create(size, folder))
         self._files: dict[int, SlabFile] = {}
         #: The whole slab, shared and writable; made at the first view.
         self._maps: dict[int, memoryview] = {}
@@ -189,7 +194,7 @@ class Slabs:
         """Create a slab under a number that was never used before."""
         if slab in self._files:
             raise InvariantError(f"slab {slab} exists already; numbers are used once")
-        self._files[slab] = SlabFile.create(size, self._folder)
+        self._files[slab] = self._make(size)
 
     def drop(self, slab: int) -> None:
         """Give a slab's memory back to the system, at once, and close it.
@@ -204,7 +209,7 @@ class Slabs:
                 whole.madvise(mmap.MADV_REMOVE, 0, file.reserved)
             except OSError as error:
                 # Some file systems cannot; there the memory goes with the last descriptor.
-                if self._folder is None:
+                if self._is_memory:
                     raise InvariantError(f"slab {slab} kept its memory: {error}") from error
             finally:
                 whole.close()

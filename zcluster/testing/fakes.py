@@ -1,15 +1,19 @@
 """What stands around the cores of a pretend node: callables, stores, workers, fetches.
 
-See `zcluster.testing.world`.
+See `zcluster.testing.world`. What a core wants done that is not here yet has one place each:
+`FakeWorker.hear` for what a worker is told, `FakeNode.flush` for what a node is to do, `Store` for
+what becomes of bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from random import Random
+from typing import Any, NamedTuple, Protocol
 
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.invariants import check as check_node
@@ -25,6 +29,7 @@ from zcluster.protocol.messages import (
     Blocked,
     Discard,
     Done,
+    Environment,
     ErrorInfo,
     Failed,
     Grant,
@@ -35,12 +40,40 @@ from zcluster.protocol.messages import (
     Return,
     Run,
     Skipped,
+    Sources,
     Stop,
 )
 from zcluster.storage.arena import Range
+from zcluster.storage.disk import FIRST_SLAB, DiskJob, is_on_disk
 
-if TYPE_CHECKING:
-    from zcluster.testing.world import World
+
+class Around(Protocol):
+    """What fakes need of the world they are in."""
+
+    random: Random
+    is_checking: bool
+    blocking: float
+    tries: Counter[int]
+
+    @property
+    def now(self) -> float:
+        """Pretend seconds."""
+
+    def count(self) -> int:
+        """Return a number that was not given before."""
+
+    def post(self, way: str, who: Any, message: Message, frames: Sequence[Any]) -> None:
+        """Put a message on its way."""
+
+    def kill_worker(self, node: Any, worker: FakeWorker) -> None:
+        """A worker process ends."""
+
+    def node(self, index: int) -> Any:
+        """Return the node the scheduler numbered so."""
+
+    def began(self, node: FakeNode, worker: FakeWorker, task: int) -> None:
+        """A worker began a task."""
+
 
 __all__ = [
     "BIG",
@@ -112,14 +145,46 @@ class Store:
         self.leases: Counter[tuple[Range, int]] = Counter()
         self._next = 0
         self.limit = 1 << 30
+        #: Whether there is a disk, its space, and how likely it is not to give back the right
+        #: bytes (which a checksum shows).
+        self.has_disk = False
+        self.disk_limit = 1 << 30
+        self.disk_faults = 0.0
 
     def allocate(self, size: int) -> Range | None:
         if self.used + size > self.limit:
             return None
+        return self._new(0, size)
+
+    def _new(self, slab: int, size: int) -> Range:
         self._next += 1
-        place = Range(0, 4096 * self._next, size)
+        place = Range(slab, 4096 * self._next, size)
         self.bytes[place] = b""
         return place
+
+    def allocate_on_disk(self, size: int) -> Range | None:
+        return self._new(FIRST_SLAB, size) if self.has_disk else None
+
+    def disk_space(self) -> str:
+        return f"{self.spilled} of {self.disk_limit} bytes are in use"
+
+    def do(self, job: DiskJob, chance: random.Random) -> tuple[list[int], str, bool]:
+        """Do what a disk is asked for; return the checksums, or why not and if for want of space.
+
+        A disk is found to be full when space is claimed: a range that is not is given out.
+        """
+        if job.kind in ("write", "claim"):
+            if self.spilled > self.disk_limit:
+                return [], self.disk_space(), True
+            if job.source is not None:
+                self.bytes[job.place] = self.bytes[job.source]
+            return [job.size], "", False
+        if chance.random() < self.disk_faults:
+            return [], "the bytes are not those that were written", False
+        return [job.size], "", False
+
+    def is_leased(self, place: Range) -> bool:
+        return any(lent == place for lent, _ in self.leases)
 
     def free(self, place: Range) -> None:
         assert place not in self.freed, f"{place} is freed twice"
@@ -162,7 +227,11 @@ class Store:
 
     @property
     def used(self) -> int:
-        return sum(place.length for place in self.bytes)
+        return sum(place.length for place in self.bytes if not is_on_disk(place))
+
+    @property
+    def spilled(self) -> int:
+        return sum(place.length for place in self.bytes if is_on_disk(place))
 
 
 # ------------------------------------------------------------------------------ workers
@@ -179,7 +248,7 @@ class _Batch:
 class FakeWorker:
     """A worker process: runs what it is sent, and is as strict as a real one."""
 
-    def __init__(self, world: World, node: FakeNode, number: int, incarnation: int) -> None:
+    def __init__(self, world: Around, node: FakeNode, number: int, incarnation: int) -> None:
         self.world, self.node, self.number, self.incarnation = world, node, number, incarnation
         self.slots = node.core.workers[number].slots
         self.functions: dict[bytes, bytes] = {}
@@ -215,7 +284,7 @@ class FakeWorker:
             for digest in message.functions:
                 self.functions.pop(digest, None)
         else:
-            assert isinstance(message, Stop)
+            assert isinstance(message, Stop | Environment | Sources), message
 
     def say(self, message: Message, frames: Sequence[bytes] = ()) -> None:
         self.world.post("worker>node", (self.node, self), message, frames)
@@ -241,6 +310,7 @@ class FakeWorker:
         if batch.current is None:
             if batch.todo:
                 batch.current = batch.todo.popleft()
+                self.world.began(self.node, self, batch.run.tasks[batch.current])
                 if self.world.random.random() < self.world.blocking:
                     self._block(batch)
                 return
@@ -342,12 +412,13 @@ class FakeWorker:
             starts[source] = batch.frames[1][start : start + length]
             start += length
         first = sum(run.arities[:at])
+        cuts = {number: selection[0] for number, _, selection in run.cuts}
         found: list[Any] = []
         for source in run.inputs[first : first + run.arities[at]]:
-            if source in ranges:
-                found.append(self.node.store.bytes[ranges[source]])
-            elif source in starts:
-                found.append(starts[source])
+            if source in ranges or source in starts:
+                place = ranges.get(source)
+                blob = starts[source] if place is None else self.node.store.bytes[place]
+                found.append(part_of(blob, cuts[source]) if source in cuts else blob)
             elif source in self.heap:
                 blob, uses = self.heap[source]
                 found.append(blob)
@@ -383,7 +454,7 @@ class FakeNode:
 
     def __init__(
         self,
-        world: World,
+        world: Around,
         name: str,
         workers: int,
         slots: int,
@@ -399,6 +470,8 @@ class FakeNode:
         self.workers: dict[int, FakeWorker] = {}
         self.starting = list(range(workers))
         self.fetches: list[FetchOrder] = []
+        #: What is to be done with the disk.
+        self.jobs: list[DiskJob] = []
         self.peer = world.count()
         self.index = -1
         self.is_away = False
@@ -418,9 +491,17 @@ class FakeNode:
         for said, frames in effects.to_scheduler:
             self.world.post("node>scheduler", self, said, frames)
         self.fetches.extend(effects.to_fetch)
+        self.jobs.extend(effects.to_disk)
         self.starting.extend(effects.to_start)
         if self.world.is_checking:
             check_node(self.core)
+
+    def do_job(self) -> None:
+        """Do the next job of the disk."""
+        job = self.jobs.pop(0)
+        self.core.on_disk_done(
+            job.ticket, *self.store.do(job, self.world.random), now=self.world.now
+        )
 
     def fetch(self) -> None:
         """Bring one input from one of the nodes that should have it."""

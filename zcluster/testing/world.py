@@ -1,9 +1,9 @@
-"""A whole cluster of pretence, driven one message at a time: the cores are real, the rest is not.
+"""A whole cluster of pretence: the cores and the sessions are real, all around them is not.
 
-`World` holds one `SchedulerCore`, some `NodeCore`, and fakes of what stands around them: clients,
-worker processes and stores. There is no socket, thread or clock. Each direction between two
-members is a queue; a step takes one message from one of them. All messages pass through their
-frames and back.
+`World` holds a scheduler, nodes and clients (`members`, `clients`), each with its core as it is in
+production and its conversation over real frames, a pretend `network` between them, workers and
+stores that are `fakes`, and one pretend `clock`. One seed decides everything: two worlds of one
+seed to which the same is done live through the same, event by event (`World.trace_hash`).
 
 A task's result is a hash of its callable, its constant and its inputs, so that a wrong answer is
 seen by whoever gets it: the first letter of its bytes says what it is.
@@ -14,82 +14,156 @@ seen by whoever gets it: the first letter of its bytes says what it is.
 ``p``  parted: part k of it can be cut where it is
 ``u``  a list that cannot be cut: takers of a part get it whole
 ====== ====================================================
-
-What a call does is said by its constant: ``fail`` raises, ``flaky<n>`` raises the first n times,
-``kill<n>`` takes its worker down the first n times, ``held`` gives what cannot be pickled.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zcluster.core.node.records import WorkerEnd
-from zcluster.core.scheduler.core import SchedulerCore
-from zcluster.core.scheduler.invariants import check as check_scheduler
 from zcluster.core.scheduler.records import SchedulerSettings
-from zcluster.protocol.messages import (
-    PROTOCOL,
-    ErrorInfo,
-    Hello,
-    Message,
-    NodeInfo,
-    Welcome,
-    WorkerInfo,
-)
-from zcluster.testing.clients import FakeClient, Spec
-from zcluster.testing.fakes import FakeNode, FakeWorker, part_of, result_of, through
+from zcluster.errors import InvariantError
+from zcluster.protocol.messages import Message
+from zcluster.testing.clients import ClientMember
+from zcluster.testing.clock import Clock, Process
+from zcluster.testing.fakes import FakeNode, FakeWorker, through
+from zcluster.testing.guard import forbidden
+from zcluster.testing.members import NodeMember, SchedulerMember
+from zcluster.testing.model import Model
+from zcluster.testing.network import Network, Path
 
 __all__ = ["World"]
 
+Member = NodeMember | ClientMember | SchedulerMember
+
+#: A launcher brings a node back after so long.
+_RESTART = 0.1
+#: How often it is looked whether all is quiet.
+_LOOK = 0.05
+
 
 class World:
-    """Everything, and the one source of chance."""
+    """A scheduler, nodes and clients, and the one source of chance.
 
-    def __init__(self, seed: int = 0, check: bool = False, **settings: Any) -> None:
+    Parameters
+    ----------
+    seed : int
+    check : bool
+        Walk the states of the cores after every event (after some, where they are large), and
+        refuse clocks, chance, files and threads to the cores.
+    on_core : callable, optional
+        Called with each core that is made, before anything is said to it.
+    **settings
+        Of `SchedulerSettings`.
+
+    Attributes
+    ----------
+    model : Model
+        What tasks should give, and what happened to them.
+    scheduler : SchedulerMember
+    nodes : list of NodeMember
+    clients : list of ClientMember
+    blocking : float
+        How likely a task that begins is to wait for others.
+    slowness : float
+        How likely a step of a worker is to take long (up to a second).
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        check: bool = False,
+        on_core: Callable[[Any], None] | None = None,
+        **settings: Any,
+    ) -> None:
         self.random = random.Random(seed)
         self.is_checking = check
-        #: How likely a task that begins is to wait for others.
+        #: Called with each core that is made, before anything is said to it.
+        self.on_core = on_core or (lambda core: None)
         self.blocking = 0.0
-        self.now = 0.0
-        self.core = SchedulerCore("inproc://s", "0", SchedulerSettings(**settings))
-        self.nodes: list[FakeNode] = []
-        self.clients: list[FakeClient] = []
-        self.links: dict[tuple[str, int], deque[tuple[Any, Message, list[bytes]]]] = {}
-        self.specs: dict[int, Spec] = {}
-        self.memo: dict[int, Any] = {}
-        self.cancelled: set[int] = set()
-        #: Tasks that clients want which did not submit them: they may come too late.
-        self.adopted: set[int] = set()
-        self.tries: Counter[int] = Counter()
-        self.deaths: Counter[int] = Counter()
-        #: Tasks under each shared key: what happens to one happens to all.
-        self.sharers: dict[str, list[int]] = {}
-        self.late: list[tuple[FakeClient, int]] = []
-        self.said: list[tuple[str, Message]] = []
+        self.slowness = 0.02
+        self.clock = Clock()
+        self.network = Network(self.clock, self.random)
+        self.model = Model()
+        self.tries = self.model.tries
+        self.nodes: list[NodeMember] = []
+        self.clients: list[ClientMember] = []
+        self.on_effect: Callable[[ClientMember, Any], None] | None = None
+        #: Processes that ended, and why.
+        self.ends: list[tuple[float, str, str]] = []
+        self._links: dict[tuple[str, int], deque[tuple[Any, Message, list[bytes]]]] = {}
+        self._working: set[int] = set()
+        self._stories: dict[int, list[tuple[float, str, str]]] = {}
+        self._healing: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self._last_of_name: dict[str, NodeMember] = {}
         self._count = 0
+        self.scheduler = SchedulerMember(self, SchedulerSettings(**settings))
+        self.core = self.scheduler.core
 
-    def count(self) -> int:
-        self._count += 1
-        return self._count
+    # --------------------------------------------------------------------- looking on
 
-    @staticmethod
-    def spec(*args: Any, **options: Any) -> Spec:
-        return Spec(*args, **options)
+    @property
+    def now(self) -> float:
+        """Pretend seconds since the beginning."""
+        return self.clock.now
 
     @property
     def state(self) -> Any:
+        """The scheduler's state."""
         return self.core.state
 
-    def join(self, peer: int, hello: Hello) -> Welcome:
-        welcome = self.core.on_hello(peer, hello, self.now)
-        assert isinstance(welcome, Welcome), welcome
-        return welcome
+    @property
+    def trace_hash(self) -> str:
+        """A hash of all that was said so far, by whom and when."""
+        return self.network.trace_hash
 
-    def add_client(self, name: str = "c") -> FakeClient:
-        client = FakeClient(self, name)
+    @property
+    def events(self) -> int:
+        """Events so far."""
+        return self.clock.events
+
+    def count(self) -> int:
+        """Return a number that was not given before."""
+        self._count += 1
+        return self._count
+
+    def node(self, index: int) -> NodeMember | None:
+        """Return the node the scheduler numbered so, if its process lives."""
+        return next((node for node in self.nodes if node.index == index), None)
+
+    def tell(self, task: int, member: str, text: str) -> None:
+        """Note what happened to a task."""
+        self._stories.setdefault(task, []).append((self.now, member, text))
+
+    def story(self, task: int) -> list[tuple[float, str, str]]:
+        """Return what happened to a task, in order: (time, member, text)."""
+        told = [
+            (float(entry[0]), "scheduler", " ".join(str(part) for part in entry[1:]))
+            for entry in self.state.journal.story(task)
+        ]
+        return sorted([*told, *self._stories.get(task, [])], key=lambda entry: entry[0])
+
+    def began(self, node: FakeNode, worker: FakeWorker, task: int) -> None:
+        """Note that a worker began a task."""
+        place = f"{node.name}-{worker.number}"
+        assignment = node.core.tasks.get(task)
+        if assignment is not None:
+            self.model.began(task, assignment.attempt, place)
+        self.tell(task, place, "began")
+
+    def note_effect(self, client: ClientMember, effect: Any) -> None:
+        """Pass on what a client's core says besides results."""
+        if self.on_effect is not None:
+            self.on_effect(client, effect)
+
+    # ----------------------------------------------------------------------- members
+
+    def add_client(self, name: str = "c") -> ClientMember:
+        """Have a client connect."""
+        client = ClientMember(self, name)
         self.clients.append(client)
         return client
 
@@ -99,262 +173,290 @@ class World:
         workers: int = 1,
         slots: int = 1,
         resources: dict[str, float] | None = None,
-    ) -> FakeNode:
-        """Have a node join, with its workers up; one of the same name is replaced."""
+    ) -> NodeMember:
+        """Have a node connect; the process of one of the same name ends."""
         for old in [node for node in self.nodes if node.name == name]:
-            self._forget(old)
-        node = FakeNode(self, name, workers, slots, resources)
-        while node.starting:
-            node.start_worker()
-        infos: list[WorkerInfo] = node.core.worker_infos()
-        info = NodeInfo(0, name, "host", 1, f"d-{name}", "", 0, infos)
-        welcome = self.join(node.peer, Hello("node", PROTOCOL, "0", "3", b"", node=info))
-        node.index = welcome.index
-        for other in welcome.nodes:
-            node.core.nodes[other.index] = other
+            self.lose_node(old)
+        node = self._last_of_name[name] = NodeMember(self, name, workers, slots, resources)
         self.nodes.append(node)
-        node.flush()
-        self.flush()
         return node
 
-    def node(self, index: int) -> FakeNode | None:
-        return next((node for node in self.nodes if node.index == index), None)
+    def draw_transfer(self) -> float:
+        """Return how long some transfer between nodes takes."""
+        return 1e-4 + self.random.random() ** 6 * 0.2
+
+    # ------------------------------------------------------------------ workers' links
 
     def post(self, way: str, who: Any, message: Message, frames: Sequence[Any]) -> None:
-        """Put a message on its way."""
-        self.said.append((way, message))
-        end = who[1] if isinstance(who, tuple) else who
-        link = self.links.setdefault((way, id(end)), deque())
-        link.append((who, *through(way, message, frames)))
+        """Put a message on its way: between a nanny and its workers, or to the scheduler."""
+        if way == "node>scheduler":
+            who.line.talk.send(message, frames, self.now)
+            return
+        node, worker = who if way == "worker>node" else (who.node, who)
+        self.network.note(type(message).__name__.encode())
+        link = self._links.setdefault((way, id(worker)), deque())
+        link.append((worker, *through(way, message, frames)))
+        self.clock.after(self.random.random() * 2e-4, self._pass, way, node, worker)
 
-    def flush(self) -> None:
-        """Flush the scheduler."""
-        for peer, message, frames in self.core.flush(self.now):
-            for client in self.clients:
-                if client.peer == peer:
-                    self.post("scheduler>client", client, message, frames)
-            for node in self.nodes:
-                if node.peer == peer:
-                    self.post("scheduler>node", node, message, frames)
-        for peer, _ in self.core.take_fenced():
-            for client in self.clients:
-                client.is_gone = client.is_gone or client.peer == peer
-            for node in [node for node in self.nodes if node.peer == peer]:
-                self._forget(node)
-        if self.is_checking:
-            check_scheduler(self.core.state)
-
-    def _forget(self, node: FakeNode) -> None:
-        if node in self.nodes:
-            self.nodes.remove(node)
-        dead = {id(node), *(id(worker) for worker in node.workers.values())}
-        for key in [key for key in self.links if key[1] in dead]:
-            del self.links[key]
-
-    # ---------------------------------------------------------------------- steps
-
-    def deliver(self, way: str, end: int) -> None:
-        """Deliver the next message of a link."""
-        who, message, frames = self.links[way, end].popleft()
-        if way == "scheduler>client":
-            who.hear(message, frames)
-        elif way in ("client>scheduler", "node>scheduler"):
-            self.core.on_message(who.peer, message, frames, self.now)
-        elif way == "scheduler>node":
-            who.core.on_message(message, frames, self.now)
-        elif way == "node>worker":
-            who.hear(message, frames)
+    def _pass(self, way: str, node: NodeMember, worker: FakeWorker) -> None:
+        link = self._links.get((way, id(worker)))
+        if not link:
+            return
+        _, message, frames = link.popleft()
+        if way == "node>worker":
+            worker.hear(message, frames)
+            self._kick(worker)
         else:
-            node, worker = who
-            if node.workers.get(worker.number) is worker:
-                node.core.on_worker(worker.number, message, frames, self.now)
+            node.process.deliver(self._hear_worker, node, worker, message, frames)
 
-    def moves(self) -> list[Callable[[], None]]:
-        """Return everything that could happen next, faults apart."""
-        moves: list[Callable[[], None]] = []
-        for (way, end), link in self.links.items():
-            if not link:
-                continue
-            who = link[0][0]
-            crosses = "scheduler" in way
-            if crosses and who.is_away:
-                continue
-            moves.append(lambda way=way, end=end: self.deliver(way, end))  # type: ignore[misc]
-        for node in self.nodes:
-            if node.starting:
-                moves.append(node.start_worker)
-            if node.fetches:
-                moves.append(node.fetch)
-            moves.extend(w.step for w in node.workers.values() if w.is_busy and not w.stopped)
-        moves.extend(c.fetch for c in self.clients if c.announced and not c.is_gone)
-        if self.late and any(not node.is_away for node in self.nodes):
-            moves.append(self._put_late)
-        return moves
+    def _hear_worker(
+        self, node: NodeMember, worker: FakeWorker, message: Message, frames: list[bytes]
+    ) -> None:
+        if node.workers.get(worker.number) is worker:
+            node.core.on_worker(worker.number, message, frames, self.now)
 
-    def _put_late(self) -> None:
-        client, task = self.late.pop(0)
-        if not client.is_gone:
-            client.put_again(task)
+    def _kick(self, worker: FakeWorker) -> None:
+        """Have a worker go on, if it has work."""
+        if worker.is_busy and not worker.stopped and id(worker) not in self._working:
+            self._working.add(id(worker))
+            chance = self.random.random
+            seconds = 1e-5 + chance() ** 3 * 2e-3
+            if chance() < self.slowness:
+                seconds = chance() ** 2
+            self.clock.after(seconds, self._work, worker)
 
-    def step(self) -> bool:
-        """Let one thing happen; False if there is nothing to."""
-        self.now += self.random.choice((1e-6, 1e-4, 2e-3))
-        moves = self.moves()
-        if moves:
-            self.random.choice(moves)()
-        if self.random.random() < 0.6 or not moves:
-            before = len(self.said)
-            self.flush_all()
-            if not moves:
-                return len(self.said) > before or self.core.wake_after is not None
-        return True
+    def _work(self, worker: FakeWorker) -> None:
+        self._working.discard(id(worker))
+        if not worker.stopped:
+            worker.step()
+            self._kick(worker)
 
-    def flush_all(self) -> None:
-        for node in list(self.nodes):
-            node.flush()
-        self.flush()
+    # ------------------------------------------------------------------------- faults
 
-    def run(self, most: int = 100_000) -> None:
-        """Run until nothing happens any more."""
-        for _ in range(most):
-            if not self.step():
-                self.now += 1.0
-                for node in self.nodes:
-                    node.core.on_time(self.now)
-                self.core.on_time(self.now)
-                self.flush_all()
-                if not self.moves() and self.core.wake_after is None:
-                    return
-        raise AssertionError(f"it does not come to rest: {self.core.state.states()}")
+    def kill_worker(self, node: NodeMember, worker: FakeWorker) -> None:
+        """A worker process ends; what it has said before counts."""
+        self.model.died(worker.current())
+        if self.random.random() < 0.5:
+            worker.report()
+        for _, message, frames in self._links.pop(("worker>node", id(worker)), deque()):
+            node.process.deliver(self._hear_worker, node, worker, message, frames)
+        self._links.pop(("node>worker", id(worker)), None)
+        worker.stopped = True
+        running = worker.current()
+        node.process.deliver(self._worker_ended, node, worker, running)
+
+    def _worker_ended(self, node: NodeMember, worker: FakeWorker, running: list[int]) -> None:
+        if node.workers.get(worker.number) is worker:
+            del node.workers[worker.number]
+            end = WorkerEnd(worker.number, worker.incarnation, "died", 0, "", running)
+            node.core.on_worker_end(end, self.now)
+
+    def lose_node(self, node: NodeMember, noticed: bool = True) -> None:
+        """A node's processes end at once; ``noticed`` False: its host is gone, without a word."""
+        if node.is_gone:
+            return
+        self.model.died([task for w in node.workers.values() for task in w.current()])
+        self._end(node, "killed", noticed)
+
+    def _end(self, node: NodeMember, reason: str, noticed: bool = True) -> None:
+        node.is_gone = node.process.is_dead = True
+        self.ends.append((self.now, node.name, reason))
+        for worker in node.workers.values():
+            worker.stopped = True
+            self._links.pop(("worker>node", id(worker)), None)
+            self._links.pop(("node>worker", id(worker)), None)
+        self.nodes.remove(node)
+        self.network.died(node.process, noticed)
+
+    def restart_node(self, name: str, after: float = _RESTART) -> None:
+        """Have a launcher start a node again, as it was when it was last here."""
+        self.clock.after(after, self._restart, self._last_of_name[name])
+
+    def _restart(self, last: NodeMember) -> None:
+        if all(node.name != last.name for node in self.nodes):
+            self.add_node(last.name, *last.shape)
+
+    def node_lost(self, node: NodeMember, is_fenced: bool, reason: str) -> None:
+        """A nanny's conversation is over: it begins another life, or ends."""
+        if node.is_gone:
+            return
+        self.model.died([task for w in node.workers.values() for task in w.current()])
+        self._end(node, reason)
+        if is_fenced:
+            self.clock.after(0.0, self._restart, node)
+
+    def lose_client(self, client: ClientMember, noticed: bool = True) -> None:
+        """A client's process ends; some of what it said may still arrive."""
+        if client.is_gone:
+            return
+        client.is_gone = client.process.is_dead = True
+        self.model.gone.add(client.index)
+        self.network.died(client.process, noticed)
+
+    def client_lost(self, client: ClientMember, reason: str) -> None:
+        """A client's conversation is over."""
+        self.ends.append((self.now, client.name, reason))
+
+    def freeze(self, member: Member, seconds: float) -> None:
+        """Stop a process for some seconds."""
+        process = member.process
+        if process.is_frozen or process.is_dead:
+            return
+        process.is_frozen = True
+        self.network.frozen(process)
+        self._heal_after(seconds, self._thaw, process)
+
+    def _thaw(self, process: Process) -> None:
+        process.thaw()
+
+    def cut(
+        self,
+        member: NodeMember | ClientMember,
+        seconds: float,
+        to_scheduler: bool = True,
+        from_scheduler: bool = True,
+        noticed: bool = True,
+    ) -> None:
+        """Let nothing through between a member and the scheduler for some seconds.
+
+        ``noticed``: the connection is reset at once; else it is found out by silence.
+        """
+        if noticed:
+            self.drop_connection(member)
+        self.network.cut(member.path, to_scheduler, from_scheduler)
+        self._heal_after(seconds, self.network.mend, member.path, to_scheduler, from_scheduler)
+
+    def drop_connection(self, member: NodeMember | ClientMember, noticed: bool = True) -> None:
+        """A member's connection ends, and what is under way is lost.
+
+        ``noticed`` False: ZeroMQ makes another one by itself and says nothing.
+        """
+        made = member.line.connection
+        if made is not None:
+            if noticed:
+                self.network.reset(made)
+            else:
+                self.network.replace(made)
+
+    def slow(self, member: NodeMember | ClientMember, seconds: float, delay: float = 0.5) -> None:
+        """Have what goes between a member and the scheduler take longer."""
+        path = member.path
+        self._slow(path, delay)
+        self._heal_after(seconds, self._slow, path, -delay)
+
+    def _slow(self, path: Path, delay: float) -> None:
+        path.up.delay = max(0.0, path.up.delay + delay)
+        path.down.delay = max(0.0, path.down.delay + delay)
+
+    def fail_fetches(
+        self, member: NodeMember | ClientMember, seconds: float, rate: float = 0.5
+    ) -> None:
+        """Have transfers from and to a member fail."""
+        member.fetch_faults = rate
+        self._heal_after(seconds, self._serve, member)
+
+    def _serve(self, member: NodeMember | ClientMember) -> None:
+        member.fetch_faults = 0.0
+
+    def _heal_after(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        number = self.count()
+        self._healing[number] = (call, args)
+        self.clock.after(seconds, self._heal_one, number)
+
+    def _heal_one(self, number: int) -> None:
+        fault = self._healing.pop(number, None)
+        if fault is not None:
+            call, args = fault
+            call(*args)
+
+    def heal(self) -> None:
+        """End all faults that would end by themselves later."""
+        for number in list(self._healing):
+            self._heal_one(number)
+
+    # ------------------------------------------------------------------------ running
+
+    def at(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
+        """Have something happen some seconds from now."""
+        self.clock.after(seconds, call, *args)
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass."""
+        self._run(self.now + seconds, None)
+
+    def run_until_quiet(self, limit_seconds: float = 120.0) -> None:
+        """Let time pass until nobody has anything to do and nothing is under way.
+
+        Raises
+        ------
+        InvariantError
+            If it takes longer, with what is open.
+        """
+        if not self._run(self.now + limit_seconds, lambda: self.is_quiet):
+            raise InvariantError(
+                f"it did not come to rest within {limit_seconds:g} s: {self.unrest()}"
+            )
+
+    def run_until(self, condition: Callable[[], bool], limit_seconds: float = 120.0) -> bool:
+        """Let time pass until something is so; return whether it was in time."""
+        return self._run(self.now + limit_seconds, condition)
+
+    def _run(self, end: float, condition: Callable[[], bool] | None) -> bool:
+        clock = self.clock
+        step = clock.step
+        look = self.now
+        was_so = False
+        with forbidden(self.is_checking):
+            while True:
+                if condition is not None and clock.now >= look:
+                    # Twice: what is under way within a process is not looked at.
+                    is_so = condition()
+                    if is_so and was_so:
+                        return True
+                    was_so = is_so
+                    look = clock.now + _LOOK
+                due = clock.next_time
+                if due is None or due > end:
+                    clock.now = end
+                    return condition is not None and condition()
+                step()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be done, and everybody has heard everything."""
+        return (
+            all(client.is_quiet for client in self.clients)
+            and all(node.is_quiet for node in self.nodes)
+            and self.scheduler.is_quiet
+            and not any(self._links.values())
+        )
+
+    def unrest(self) -> str:
+        """Say who is not quiet, and which tasks are open."""
+        members: list[Member] = [self.scheduler, *self.nodes, *self.clients]
+        loud = [member.name for member in members if not member.is_quiet]
+        tasks = [t for c in self.clients for t, outcome in c.wanted.items() if outcome is None]
+        return f"busy: {loud}; open tasks: {tasks[:10]}; states: {self.state.states()}"
+
+    def settle_members(self, limit_seconds: float = 30.0) -> None:
+        """Let time pass until all members that can be welcomed are."""
+        self._run(
+            self.now + limit_seconds,
+            lambda: (
+                all(client.is_ready or client.is_over or client.is_gone for client in self.clients)
+                and all(node.index >= 0 for node in self.nodes)
+            ),
+        )
 
     def sweep(self) -> None:
         """Forget data that clients put into nodes and did not come to tell the scheduler of.
 
         Nobody else knows of it: it stays until its node ends.
         """
-        gone = {client.index for client in self.clients if client.is_gone}
         for node in self.nodes:
-            for task in [t for t in node.core.results if t >> 40 in gone]:
-                if self.specs[task].data is not None and self.state.find(task) is None:
+            for task in [t for t in node.core.results if t >> 40 in self.model.gone]:
+                spec = self.model.specs.get(task)
+                if spec is not None and spec.data is not None and self.state.find(task) is None:
                     result = node.core.results.pop(task)
                     if result.place is not None:
                         node.store.free(result.place)
-
-    # --------------------------------------------------------------------- faults
-
-    def kill_worker(self, node: FakeNode, worker: FakeWorker, chance: bool = False) -> None:
-        """A worker process ends; what it has said before counts."""
-        self.deaths.update(worker.current())
-        if self.random.random() < 0.5:
-            worker.report()
-        link = self.links.pop(("worker>node", id(worker)), deque())
-        for _, message, frames in link:
-            node.core.on_worker(worker.number, message, frames, self.now)
-        self.links.pop(("node>worker", id(worker)), None)
-        del node.workers[worker.number]
-        worker.stopped = True
-        end = WorkerEnd(worker.number, worker.incarnation, "died", 0, "", worker.current())
-        node.core.on_worker_end(end, self.now)
-
-    def set_away(self, member: FakeNode | FakeClient, is_away: bool) -> None:
-        member.is_away = is_away
-        if is_away:
-            self.core.on_away(member.peer, self.now)
-        else:
-            self.core.on_back(member.peer, self.now)
-
-    def lose_node(self, node: FakeNode) -> None:
-        """A node is gone for good."""
-        self.core.on_gone(node.peer, "gone", self.now)
-        self._forget(node)
-        self.flush()
-
-    def lose_client(self, client: FakeClient) -> None:
-        """A client is gone; half of the time with what it said and nobody has heard yet."""
-        spoken = self.links.get(("client>scheduler", id(client)), deque())
-        while spoken and self.random.random() < 0.9:
-            self.deliver("client>scheduler", id(client))
-        client.is_gone = True
-        for key in [key for key in self.links if key[1] == id(client)]:
-            del self.links[key]
-        self.core.on_gone(client.peer, "gone", self.now)
-        self.flush()
-
-    # ---------------------------------------------------------------------- model
-
-    def value(self, task: int) -> Any:
-        """Return what a task should give: bytes, or a word that says why it cannot."""
-        stack = [task]
-        while stack:
-            at = stack[-1]
-            if at in self.memo:
-                stack.pop()
-                continue
-            open_inputs = [t for t in self._sources(at) if t not in self.memo]
-            if open_inputs:
-                stack.extend(open_inputs)
-                continue
-            self.memo[at] = self._value(self.specs[at])
-            stack.pop()
-        return self.memo[task]
-
-    def _sources(self, task: int) -> Iterator[int]:
-        spec = self.specs[task]
-        if spec.alias is not None:
-            yield spec.alias
-        for item in spec.inputs:
-            yield item[0]
-
-    def _value(self, spec: Spec) -> Any:
-        if spec.data is not None:
-            return spec.data
-        if spec.alias is not None:
-            return self.memo[spec.alias]
-        values = []
-        for task, part in spec.inputs:
-            value = self.memo[task]
-            if isinstance(value, str):
-                return "input"
-            values.append(value if part is None else part_of(value, part))
-        word = spec.constant.split(b" ")[0]
-        if word == b"fail":
-            return "task"
-        if word.startswith(b"kill") and int(word[4:] or 1000) >= 3:
-            return "killed"
-        return result_of(spec.name, spec.constant, values)
-
-    def is_doomed(self, task: int) -> bool:
-        """Whether a task may end without a result, for something that happened to what it needs."""
-        seen: set[int] = set()
-        stack = [task]
-        while stack:
-            at = stack.pop()
-            if at in seen:
-                continue
-            seen.add(at)
-            if at in self.cancelled or self.deaths[at] >= 3 or at in self.adopted:
-                return True
-            spec = self.specs[at]
-            if spec.constant.startswith(b"flaky") and int(spec.constant[5:6]) > spec.retries:
-                return True  # it may raise too often, unless a failure was lost on its way
-            gone = any(c.is_gone and c.index == at >> 40 for c in self.clients)
-            if gone and spec.data is not None:
-                return True
-            stack.extend(self._sources(at))
-            if spec.key is not None:
-                stack.extend(self.sharers[spec.key])
-        return False
-
-    def judge(self, task: int, outcome: Any) -> None:
-        """Check an outcome that a client was told of."""
-        expected = self.value(task)
-        if isinstance(outcome, bytes):
-            assert outcome == expected, f"task {task} gave {outcome!r}, expected {expected!r}"
-        elif isinstance(outcome, ErrorInfo):
-            fits = outcome.kind == expected or (outcome.kind == "input" and expected == "input")
-            is_late = outcome.kind == "lost" and task in self.adopted
-            assert fits or is_late or self.is_doomed(task), (
-                f"task {task}: {outcome}, expected {expected!r}"
-            )
-        else:
-            assert self.is_doomed(task), f"task {task} was cancelled, expected {expected!r}"

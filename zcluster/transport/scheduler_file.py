@@ -208,7 +208,7 @@ def _parse(path: Path, text: bytes) -> SchedulerFile:
             name: fields[name] for name in SchedulerFile.__dataclass_fields__ if name in fields
         }
         record = SchedulerFile(**known)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidArgument(
             f"{path} is not a scheduler file ({error}); expected the JSON object that "
             "zcluster-scheduler --scheduler-file writes"
@@ -217,4 +217,15 @@ def _parse(path: Path, text: bytes) -> SchedulerFile:
         raise InvalidArgument(
             f"scheduler file {path} has address {record.address!r}, expected 'ipc://…' or 'tcp://…'"
         )
+    for name, value in asdict(record).items():
+        expected = _TYPES[name]
+        if type(value) is not expected and not (expected is float and type(value) is int):
+            raise InvalidArgument(
+                f"scheduler file {path} has {name} {value!r}, expected a value of type "
+                f"{expected.__name__}; let zcluster-scheduler write a new one"
+            )
     return record
+
+
+#: Of what type each field of the file is.
+_TYPES = {name: type(value) for name, value in asdict(SchedulerFile("", "")).items()}

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcluster.cli.overview import Overview, as_text, headline, node_rows, shown_tasks, task_rows
+from zcluster.cli.overview import (
+    Overview,
+    as_text,
+    headline,
+    node_rows,
+    shown_tasks,
+    stopped_workers,
+    task_rows,
+)
 
 
 def answer(**changes: Any) -> dict[str, Any]:
     worker = {"name": "a-0", "pid": 2, "nthreads": 2, "memory_limit": 2**30}
+    worker |= {"status": "running", "reason": ""}
     node = {
         "name": "a",
         "host": "h",
@@ -18,6 +27,8 @@ def answer(**changes: Any) -> dict[str, Any]:
         "lag": 0.002,
         "assigned": 3,
         "memory": [2**20],
+        "made": [2**20],
+        "spilled": 0,
         "workers": [worker],
     }
     made = {
@@ -48,13 +59,27 @@ def test_a_node_is_a_row() -> None:
     (row,) = node_rows(answer())
     assert row == (
         *("a", "h", "1", "2", "3"),
-        *("1.00 MiB / 1.00 GiB", "1.00 MiB / 1.00 GiB", "2 ms"),
+        *("2.00 MiB / 1.00 GiB", "1.00 MiB / 1.00 GiB", "0 B", "2 ms"),
     )
     nodes = answer()["nodes"]
     nodes[0] |= {"away": True, "workers": [], "store_limit": 0}
     (row,) = node_rows(answer(nodes=nodes))
     assert row[1] == "h (away)"
-    assert row[5:7] == ("1.00 MiB", "1.00 MiB")
+    assert row[5:7] == ("2.00 MiB", "1.00 MiB")
+
+
+def test_workers_that_take_no_work_are_counted_and_named_with_the_reason() -> None:
+    said = answer()
+    worker = said["nodes"][0]["workers"][0]
+    reasons = {"status": "paused", "reason": "its memory is full"}
+    said["nodes"][0]["workers"] += [worker | reasons | {"name": f"a-{n}"} for n in range(1, 13)]
+    assert node_rows(said)[0][2] == "13 (12 paused)"
+    lines = stopped_workers(said)
+    assert lines[0] == "a-1 is paused: its memory is full"
+    assert (len(lines), lines[-1]) == (11, "… 2 more workers take no work")
+    text = as_text(Overview(said)).splitlines()
+    assert text[4:7] == ["", *lines[:2]]
+    assert stopped_workers(answer()) == []
 
 
 def test_what_is_to_be_done_comes_first() -> None:

@@ -21,6 +21,8 @@ def overview(nodes: int, names: list[str]) -> Overview:
             "lag": 0.0,
             "assigned": 0,
             "memory": [],
+            "made": [],
+            "spilled": 0,
             "workers": [],
         }
         for number in range(nodes)

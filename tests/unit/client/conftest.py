@@ -344,13 +344,18 @@ class PretendScheduler:
                 "door": info.door,
                 "away": False,
                 "memory": [],
+                "made": [],
+                "spilled": 0,
                 "workers": [
                     {
+                        "number": worker.number,
                         "name": worker.name,
                         "pid": worker.pid,
                         "nthreads": worker.slots,
                         "memory_limit": worker.memory_limit,
                         "resources": worker.resources,
+                        "status": worker.status,
+                        "reason": worker.reason,
                     }
                     for worker in info.workers
                 ],

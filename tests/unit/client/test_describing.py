@@ -7,6 +7,12 @@ from typing import Any
 from zcluster.client.describing import cluster_info, known_info, one_line, totals
 from zcluster.protocol.messages import NodeInfo, WorkerInfo
 
+NOTHING_KNOWN = {
+    **dict.fromkeys(("memory", "managed", "unmanaged", "spilled", "limit"), 0),
+    "status": "running",
+    "reason": "",
+}
+
 
 def make_node(index: int, workers: int = 2, memory: int = 10**9) -> NodeInfo:
     made = [WorkerInfo(n, f"w{index}.{n}", 2, memory, 50 + n, {"GPU": 1.0}) for n in range(workers)]
@@ -35,7 +41,8 @@ def test_info_is_by_worker_with_the_names_dask_has() -> None:
         "resources": {"GPU": 1.0},
         "local_directory": "/scratch",
         "services": {},
-        "metrics": {"memory": 0},
+        "status": "running",
+        "metrics": NOTHING_KNOWN | {"limit": 10**9},
         "pid": 51,
         "nanny_pid": 40,
         "data": "ipc:///d",
@@ -43,16 +50,31 @@ def test_info_is_by_worker_with_the_names_dask_has() -> None:
 
 
 def answer(**more: Any) -> dict[str, Any]:
-    worker = {"name": "w", "pid": 1, "nthreads": 1, "memory_limit": 0, "resources": {}}
+    worker: dict[str, Any] = {"number": 0, "name": "w", "pid": 1, "nthreads": 1, "memory_limit": 0}
+    worker |= {"resources": {}, "status": "running", "reason": ""}
+    workers = [worker, worker | {"name": "v", "number": 1}]
     node = {"name": "n", "host": "h", "pid": 2, "data": "ipc:///d", "door": "/x/door"}
-    node |= {"away": False, "memory": [], "workers": [worker, worker | {"name": "v"}]}
+    node |= {"away": False, "memory": [], "made": [], "spilled": 0, "workers": workers}
     return {"address": "ipc:///s", "id": "7", "started": 5.0, "nodes": [node | more]}
 
 
 def test_memory_is_told_as_soon_as_it_is_known() -> None:
-    assert cluster_info(answer())["workers"]["v"]["metrics"] == {"memory": 0}
-    workers = cluster_info(answer(memory=[10, 20, 30]))["workers"]
-    assert [worker["metrics"]["memory"] for worker in workers.values()] == [10, 20]
+    assert cluster_info(answer())["workers"]["v"]["metrics"] == NOTHING_KNOWN
+    info = cluster_info(answer(memory=[10, 20, 30], made=[5, 0, 0], spilled=7))
+    metrics = [worker["metrics"] for worker in info["workers"].values()]
+    assert [(m["memory"], m["managed"], m["unmanaged"]) for m in metrics] == [
+        (15, 5, 10),
+        (20, 0, 20),
+    ]
+    assert metrics[0]["spilled"] == 7
+
+
+def test_a_worker_that_could_not_be_started_yet_is_left_out_and_keeps_its_number() -> None:
+    said = answer(memory=[10, 20])
+    said["nodes"][0]["workers"][0] |= {"pid": 0, "status": "paused", "reason": "no processes"}
+    workers = cluster_info(said)["workers"]
+    assert list(workers) == ["v"]
+    assert workers["v"]["metrics"]["memory"] == 20
 
 
 def test_workers_that_cannot_be_reached_are_left_out() -> None:

@@ -13,6 +13,7 @@ from zcluster.core.client.states import State
 from zcluster.errors import (
     ClientClosed,
     DataLost,
+    OutOfMemory,
     RemoteError,
     ResultNotSerializable,
     SchedulerLost,
@@ -103,6 +104,14 @@ def test_the_machinerys_failures_have_types_of_their_own(
     assert type(error) is expected
     assert "bad value" in str(error)
     assert "Traceback: line 3" in error.__notes__
+
+
+def test_a_task_that_took_all_memory_failed_of_that() -> None:
+    info = make_info("killed", "zcluster.errors.OutOfMemory")
+    error = exception_of(make_record(Failure("killed", "", info)))
+    assert type(error) is OutOfMemory
+    assert isinstance(error, MemoryError)
+    assert any("as many workers as" in note for note in error.__notes__)
 
 
 def test_a_failed_input_is_the_inputs_own_error() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from zcluster.graph.layers import Graph, GraphLayer, Options
 from zcluster.testing.fakes import Function, Store, function
-from zcluster.testing.world import World
+from zcluster.testing.stepping import SteppedWorld
 
 
 @pytest.fixture(scope="session")
-def world() -> type[World]:
+def world() -> type[SteppedWorld]:
     """Return the pretend cluster, to be made with a seed."""
-    return World
+    return SteppedWorld
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_tasks_are_told_by_worker_with_their_own_frames() -> None:
 
     def run(slot: Slot) -> None:
         try:
-            Slot.run(slot, Batch())  # type: ignore[arg-type]
+            Slot.run_tasks(slot, Batch())  # type: ignore[arg-type]
         except (RuntimeError, AttributeError):
             return
 

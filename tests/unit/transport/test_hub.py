@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from zcluster.errors import ProtocolError
+from zcluster.protocol.conversation import HEARTBEAT_SECONDS
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
@@ -34,7 +35,7 @@ from zcluster.protocol.messages import (
 )
 from zcluster.protocol.session import ACK_EVERY_MESSAGES, Session, read_head, unsequenced
 from zcluster.transport.hub import Hub
-from zcluster.transport.link import HEARTBEAT_SECONDS, Link
+from zcluster.transport.link import Link
 from zcluster.transport.loop import Loop
 
 
@@ -420,7 +421,7 @@ def test_nothing_is_lost_or_doubled_over_a_new_connection(room: Room) -> None:
         for number in range(round_ * 20, round_ * 20 + 20):
             ear.link.send(Release([number]), [b"%d" % number])
             room.hub.send(1, cancelled(number), [b"%d" % number])
-        ear.link._reopen()
+        ear.link._talk.reopen(room.loop.now())
     room.until(lambda: len(room.releases()) >= 100 and len(ear.told) >= 100)
     assert room.releases() == ear.told == list(range(100))
     assert [frames for _, _, frames in room.heard] == [[b"%d" % n] for n in range(100)]
@@ -476,7 +477,7 @@ def test_a_hello_that_comes_late_does_not_cut_the_peer_off(room: Room) -> None:
     """Of two connections made shortly after each other, the first may be heard last."""
     ear = room.ear()
     late = Peer(room)
-    answer = late.hello(token=ear.link._token, incarnation=ear.incarnation)
+    answer = late.hello(token=ear.link._talk.token, incarnation=ear.incarnation)
     assert isinstance(answer, Welcome)
     late.close()
     ear.link.send(Release([1]))
@@ -487,8 +488,7 @@ def test_a_hello_that_comes_late_does_not_cut_the_peer_off(room: Room) -> None:
 def test_a_peer_that_reads_nothing_is_cut_off_and_comes_back(room: Room, wire: Wire) -> None:
     """A full queue is noticed here only: its connection is still there."""
     ear = room.ear(wire.address)
-    peer = room.hub._peers[1]
-    room.hub._cut(peer)
+    room.hub._reception.cut(1)
     room.hub.send(1, cancelled(1))
     ear.link.send(Release([1]))
     room.until(lambda: room.releases() == [1] and ear.told == [1])
@@ -556,7 +556,7 @@ def test_a_hub_that_vanishes_is_lost_within_the_grace(room: Room) -> None:
 
 def test_who_is_forgotten_is_told_why_and_cannot_come_back(room: Room) -> None:
     ear = room.ear()
-    token = ear.link._token
+    token = ear.link._talk.token
     room.hub.forget(1, "you were away for too long")
     room.hub.forget(1, "a second time")
     room.until(lambda: ear.lost)
@@ -569,7 +569,7 @@ def test_who_is_forgotten_is_told_why_and_cannot_come_back(room: Room) -> None:
 
 def test_who_is_forgotten_while_away_is_told_at_its_return(room: Room) -> None:
     ear = room.ear()
-    ear.link._reopen()
+    ear.link._talk.reopen(room.loop.now())
     room.hub.forget(1)
     room.until(lambda: ear.lost)
     assert "the session is over" in ear.lost[0]

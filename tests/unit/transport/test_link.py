@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import zmq
 
+from zcluster.protocol.conversation import HEARTBEAT_SECONDS
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
@@ -27,7 +28,7 @@ from zcluster.protocol.messages import (
     Welcome,
 )
 from zcluster.protocol.session import ACK_EVERY_MESSAGES, Session, read_head, unsequenced
-from zcluster.transport.link import HEARTBEAT_SECONDS, RECEIVE_BURST, Link
+from zcluster.transport.link import RECEIVE_BURST, Link
 from zcluster.transport.loop import Loop
 
 TOKEN = b"t" * 16
@@ -287,7 +288,7 @@ def test_a_new_connection_goes_on_where_the_old_one_ended(room: Room) -> None:
     room.server.say(cancelled(1))
     link.send(Release([1]))
     room.until(lambda: room.told and room.server.heard)
-    link._reopen()
+    link._talk.reopen(room.loop.now())
     link.send(Release([2]))
     assert not link.is_live
     hello = resume(room, link, 2)
@@ -357,7 +358,7 @@ def test_a_server_that_understands_nothing_is_not_asked_without_pause(room: Room
 
 def test_a_server_that_forgot_the_session_ends_the_link(room: Room) -> None:
     link = room.live_link()
-    link._reopen()
+    link._talk.reopen(room.loop.now())
     room.until(lambda: len(room.server.hellos) == 2)
     room.server.welcome(resumed=False)
     room.until(lambda: room.lost)
@@ -391,7 +392,7 @@ def test_a_server_that_accepts_and_does_not_answer_has_more_time(room: Room) -> 
     """It is frozen, perhaps, and will go on: the grace is for those who are gone."""
     link = room.live_link(grace=0.05, patience=0.5)
     began = time.monotonic()
-    link._reopen()
+    link._talk.reopen(room.loop.now())
     room.until(lambda: room.lost)
     assert 0.5 <= time.monotonic() - began < 2
     assert room.lost[0].startswith(f"{room.address} does not answer, for 0.")
@@ -413,7 +414,7 @@ def test_all_that_came_before_a_goodbye_is_told_and_so_is_its_reason(room: Room)
     for number in range(count):
         room.server.say(cancelled(number))
     room.server.say(Goodbye("it is late"))
-    watched = room.links[0]._monitor
+    watched = room.links[0]._dealer._monitor
     assert watched is not None
     while watched.poll(0):  # what came when it connected
         watched.recv_multipart()
@@ -446,7 +447,7 @@ def test_closing_can_be_silent(room: Room) -> None:
 
 def test_a_callback_may_close_the_link(room: Room) -> None:
     link = room.live_link()
-    link._on_message = lambda message, frames: link.close()
+    link._talk._on_message = lambda message, frames: link.close()
     room.server.say(cancelled(1))
     room.server.say(cancelled(2))
     room.until(lambda: room.server.heard)

@@ -89,15 +89,22 @@ class ClientCore(Submitting):
         Why nothing more can be submitted.
     """
 
-    def cancel(self, records: Iterable[Wanted], reason: str = "") -> None:
-        """Cancel tasks that are not finished; they count as cancelled here at once."""
+    def cancel(self, records: Iterable[Wanted], reason: str = "", force: bool = False) -> None:
+        """Cancel tasks that are not finished; they count as cancelled here at once.
+
+        With ``force`` those that run are stopped, also what was cancelled before.
+        """
         tasks = []
         for record in records:
-            if record.state is _PENDING and record.task in self.wanted:
+            if record.task not in self.wanted:
+                continue
+            if record.state is _PENDING:
                 tasks.append(record.task)
                 self._settle(record, "cancelled", Failure("cancelled", reason))
+            elif force and record.state is State.CANCELLED:
+                tasks.append(record.task)
         if tasks:
-            self.say(Cancel(tasks, reason))
+            self.say(Cancel(tasks, reason, force))
 
     def give_up(self, tasks: Iterable[int], reason: str) -> None:
         """Fail tasks of this client that nobody can run, and have them forgotten."""
@@ -175,9 +182,10 @@ class ClientCore(Submitting):
     def stored(self, task: int, node: int, size: int) -> None:
         """Take note that a blob is in a node's store."""
         data = self._shelf.stored(task)
+        # Also of what was let go meanwhile: only the scheduler can have the node free it.
+        self._stored.append((task, node, size))
         if data is None:
             return
-        self._stored.append((task, node, size))
         record = self.wanted.get(task) if task in self._scattered else None
         if record is not None and record.state is _PENDING and not data.open:
             self._settle(record, "resolved", data.blob)

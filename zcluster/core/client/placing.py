@@ -94,11 +94,9 @@ class Shelf:
         return ended
 
     def _candidates(self, data: Data) -> list[int]:
-        return [
-            node
-            for node in sorted(self._nodes)
-            if node not in data.refused and (not data.places or node in data.places)
-        ]
+        # Where all places that were named are gone, any other is better than none.
+        places = self._nodes.keys() & data.places or self._nodes.keys()
+        return sorted(places - data.refused)
 
     def _place(self, data: Data) -> bool:
         """Put a blob to the next node in turn; return False if every node refused it."""

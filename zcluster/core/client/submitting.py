@@ -26,7 +26,7 @@ from zcluster.graph.layers import (
     PackedCall,
     PackedFunction,
 )
-from zcluster.graph.lowering import slices
+from zcluster.graph.lowering import SLICE_LIMIT, slices
 from zcluster.protocol.messages import Message, NodeInfo, Release, Scattered
 from zcluster.types import Frames
 
@@ -160,7 +160,11 @@ class Submitting:
         return record
 
     def add_graph(
-        self, graph: Graph, imports: Sequence[Wanted | bytes], name_of: Callable[[int], str]
+        self,
+        graph: Graph,
+        imports: Sequence[Wanted | bytes],
+        name_of: Callable[[int], str],
+        limit: int = SLICE_LIMIT,
     ) -> list[Wanted]:
         """Submit a graph; return the records of its outputs, in order.
 
@@ -172,6 +176,8 @@ class Submitting:
             large arguments.
         name_of : callable
             Gives the key of a task by its number in the graph.
+        limit : int
+            Bytes of one slice of it on its way.
         """
         self._check_open()
         keeps = self._inherited([item for item in imports if isinstance(item, Wanted)])
@@ -188,7 +194,7 @@ class Submitting:
         if graph.count:
             # The first slice is made here, so that a graph that cannot be sent is refused
             # at the call, and before it has taken numbers.
-            messages = slices(graph, base, tasks)
+            messages = slices(graph, base, tasks, limit)
             self._outbox.append(chain((next(messages),), messages))
         self._next += graph.count
         self.submitted += graph.count
@@ -231,7 +237,7 @@ class Submitting:
         everywhere : bool
             Put it to all of them.
         """
-        data = self._add_data(blob, is_argument=False, places=places, everywhere=everywhere)
+        data = self._add_data(blob, False, places, everywhere, key or name)
         record = self.wanted[data.task] = Wanted(data.task, name, key)
         self._scattered[data.task] = data
         self._shelf.use((data,))
@@ -255,6 +261,11 @@ class Submitting:
         """Queue a message after what was submitted so far."""
         self._seal()
         self._outbox.append(iter([(message, frames)]))
+
+    @property
+    def next_task(self) -> int:
+        """The number that the next task will have."""
+        return self._next
 
     def _check_open(self) -> None:
         if self.ended is not None or not self.is_welcome:
@@ -295,9 +306,10 @@ class Submitting:
         is_argument: bool = True,
         places: tuple[int, ...] = (),
         everywhere: bool = False,
+        name: str = "data",
     ) -> Data:
         builder = self._builder if self._builder is not None else self._open()
-        task = self._base + builder.add_call("data", None, _DATA_CALL, ())
+        task = self._base + builder.add_call(name, None, _DATA_CALL, ())
         self._next = task + 1
         data = Data(task, blob, is_argument, places)
         self._shelf.add(data, everywhere)

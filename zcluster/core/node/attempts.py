@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from zcluster.core.node import batches
+from zcluster.core.node import batches, leaving, pausing
 from zcluster.core.node.calls import NodeCalls
 from zcluster.core.node.records import (
     Assignment,
@@ -26,7 +26,6 @@ from zcluster.protocol.messages import (
     Done,
     ErrorInfo,
     Failed,
-    Grant,
     Lost,
     Message,
     Output,
@@ -175,7 +174,9 @@ class NodeAttempts(NodeCalls):
         granted = self._take_grant(worker, task, slab, offset)
         if granted is None:
             raise ProtocolError(f"a worker wrote task {task} to a range it was not granted")
-        self.results[task] = Result(size, place=granted)
+        self.results[task] = Result(size, place=granted, maker=worker.number)
+        worker.made += granted.length
+        self.spilling.note(task, self.results[task])
         if assignment.layer.actor:
             self.actors[task] = worker.number
         if assignment.passing:
@@ -248,6 +249,8 @@ class NodeAttempts(NodeCalls):
         for task, which in zip(message.tasks, message.which, strict=True):
             for granted in self.grants.pop((worker.number, task), ()):
                 self.memory.free(granted)
+            if not self.room.is_idle:
+                self.room.withdraw(worker.number, task)
             assignment = self.tasks.get(task)
             if (
                 assignment is None
@@ -275,8 +278,16 @@ class NodeAttempts(NodeCalls):
         return [a for a in found if a.state == _SENT and a.worker == worker.number]
 
     def _skipped(self, worker: WorkerRecord, tasks: list[int]) -> None:
-        """Not run, because an input failed: the scheduler deals with its consumers."""
+        """Not run, because an input failed: the scheduler deals with its consumers.
+
+        Or a ghost that was stopped.
+        """
         worker.ghosts.difference_update(tasks)
+        worker.blocked.difference_update(tasks)
+        if self.grants:
+            for task in tasks:
+                for granted in self.grants.pop((worker.number, task), ()):
+                    self.memory.free(granted)
         skipped = self._sent_to(worker, tasks)
         for assignment in skipped:
             self._forget_sent(assignment)
@@ -291,7 +302,11 @@ class NodeAttempts(NodeCalls):
             task = assignment.task
             self._forget_sent(assignment)
             assignment.worker = assignment.bound
-            if task in self.recalling or self._has_lost_input(assignment):
+            if (
+                task in self.recalling
+                or self._has_lost_input(assignment)
+                or leaving.goes_back(self, assignment)
+            ):
                 assignment.state = _WAITING
                 back.append(assignment)
             elif assignment.missing:
@@ -312,28 +327,23 @@ class NodeAttempts(NodeCalls):
         )
 
     def _reserve(self, worker: WorkerRecord, message: Reserve) -> None:
-        place = self.memory.allocate(message.size)
+        place = self.room.take(message.size)
         if place is None:
-            reason = (
-                f"the store of node {self.name} has no room for {message.size} bytes "
-                f"({self.memory.used} are in use); release results, or start the node with "
-                "a larger memory limit"
-            )
-            grant = Grant(message.request, -1, 0, 0, reason)
+            self.room.want_result(worker.number, message.task, message.request, message.size)
         else:
-            self.grants.setdefault((worker.number, message.task), []).append(place)
-            grant = Grant(message.request, place.slab, place.offset, place.length)
-        self.effects.to_workers.append((worker.number, grant, []))
+            self.grant(worker.number, message.task, message.request, place)
 
     def on_worker_ready(self, number: int, pid: int, incarnation: int, now: float) -> None:
         """A worker process is up."""
         self.now = now
         worker = self.workers[number]
         worker.pid, worker.incarnation, worker.is_ready = pid, incarnation, True
+        pausing.started(self, worker)
         worker.functions.clear()
         for message, frames in self.told:
             self.effects.to_workers.append((number, message, list(frames)))
-        self._tell_workers()
+        self.tell_workers()
+        leaving.stop_idle(self)
         self._restarted(number)
 
     def on_worker_end(self, end: WorkerEnd, now: float) -> None:
@@ -342,9 +352,11 @@ class NodeAttempts(NodeCalls):
         worker = self.workers[end.number]
         if end.incarnation != worker.incarnation and worker.is_ready:
             return
+        pausing.ended(self, worker, end)
         worker.is_ready = False
         worker.ghosts.clear()
         worker.blocked.clear()
+        worker.stopping.clear()
         sent = [a for batch in worker.batches for a in batch.tasks.values()]
         running = set(end.running)
         for batch in worker.batches:
@@ -353,14 +365,20 @@ class NodeAttempts(NodeCalls):
         for assignment in sent:
             assignment.state = _WAITING
         self.memory.drop_holder(worker.number)
+        self.room.withdraw(worker.number)
         for key in [key for key in self.grants if key[0] == worker.number]:
             for granted in self.grants.pop(key):
                 self.memory.free(granted)
         blamed = [assignment.task for assignment in sent if assignment.task in running]
         if len(blamed) > 1:
             self._suspect(blamed)
+        elif not blamed and end.has_run:
+            running |= self._after_its_end(sent)
         for assignment in sent:
-            if assignment.task in running:
+            if assignment.layer.at_most_once:
+                running.add(assignment.task)  # or has run, and nobody heard of it
+                self._fail(assignment, self._lost_once(worker, end, assignment), b"", worker.name)
+            elif assignment.task in running:
                 self._fail(assignment, self._killed(worker, end, assignment), b"", worker.name)
         self._return([a for a in sent if a.task not in running])
         lost = [task for task in worker.held if task in self.results]
@@ -372,9 +390,24 @@ class NodeAttempts(NodeCalls):
             gone = set(lost)
             self.effects.to_scheduler.append((Lost(lost), ()))
             self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])
-        self._tell_workers()
+        self.tell_workers()
         self._end_calls(worker, end)
-        self.effects.to_start.append(worker.number)
+        if pausing.RETIRING in worker.pauses:
+            self.leaving.discard(worker.number)
+        else:
+            self.effects.to_start.append(worker.number)
+
+    def _after_its_end(self, sent: list[Assignment]) -> set[int]:
+        """Return who took down a worker that ran nothing: a task that had ended, perhaps.
+
+        A thread it left behind may have, before its report was out. Nobody is blamed at first,
+        but each of them runs alone next time; one that did it alone is blamed.
+        """
+        tasks = [assignment.task for assignment in sent]
+        if len(tasks) == 1 and tasks[0] in self.suspects:
+            return {tasks[0]}
+        self._suspect(tasks)
+        return set()
 
     def _suspect(self, tasks: list[int]) -> None:
         """Remember tasks until they come again; those that went elsewhere not for ever."""
@@ -386,23 +419,45 @@ class NodeAttempts(NodeCalls):
         memory = f"{end.peak_memory / 2**20:.0f} MiB" if end.peak_memory else "unknown"
         if end.peak_memory and worker.memory_limit:
             memory += f" of the {worker.memory_limit / 2**20:.0f} MiB it may have"
+        when = "while" if assignment.task in end.running else "just after"
         message = (
-            f"worker {worker.name} (pid {worker.pid}) {end.cause} while it ran a task of "
+            f"worker {worker.name} (pid {worker.pid}) {end.cause} {when} it ran a task of "
             f"{assignment.layer.name!r}; peak memory {memory}"
+        )
+        name = "WorkerKilledError"
+        if end.out_of_memory:
+            name = "OutOfMemory"
+            message += f"; out of memory: {end.out_of_memory}"
+        if end.output:
+            message += f"; its last output:\n{end.output}"
+        return ErrorInfo("killed", f"zcluster.errors.{name}", message, "", 0, 0, "", worker.name)
+
+    def _lost_once(self, worker: WorkerRecord, end: WorkerEnd, assignment: Assignment) -> ErrorInfo:
+        message = (
+            f"worker {worker.name} (pid {worker.pid}) of node {self.name} {end.cause} while it ran "
+            f"a task of {assignment.layer.name!r}, which runs at most once: it may have done "
+            "part of its work, and is not run again; see what it did, and submit it anew"
         )
         if end.output:
             message += f"; its last output:\n{end.output}"
-        return ErrorInfo(
-            "killed", "zcluster.errors.WorkerKilledError", message, "", 0, 0, "", worker.name
-        )
+        return ErrorInfo("once", "zcluster.errors.TaskLost", message, "", 0, 0, "", worker.name)
 
-    def _tell_workers(self) -> None:
+    def tell_workers(self) -> None:
+        """Say which workers are here, and how they are."""
         self.effects.to_scheduler.append((Workers(self.worker_infos()), ()))
 
     def worker_infos(self) -> list[WorkerInfo]:
-        """Return the workers that are up, as others see them."""
+        """Return the workers that are up, or cannot come up, as others see them."""
         return [
-            WorkerInfo(w.number, w.name, w.slots, w.memory_limit, w.pid, w.resources)
-            for w in self.workers.values()
-            if w.is_ready
+            WorkerInfo(
+                worker.number,
+                worker.name,
+                worker.slots,
+                worker.memory_limit,
+                worker.pid if worker.is_ready else 0,
+                worker.resources,
+                *pausing.status(worker),
+            )
+            for worker in self.workers.values()
+            if worker.is_ready or pausing.FAILED_START in worker.pauses
         ]

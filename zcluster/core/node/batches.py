@@ -8,6 +8,7 @@ chain or a subtree runs in the worker with no message in between.
 
 A task that takes several slots goes alone, to a worker where so many are free. The
 first worker large enough is kept free for it, or small tasks would pass it by for ever.
+So does one with a time limit, or that runs at most once: see `stopping`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from zcluster.protocol.messages import Recall, Run, Span
 if TYPE_CHECKING:
     from zcluster.core.node.core import NodeCore
 
-__all__ = ["ask_back", "fill", "finish"]
+__all__ = ["ask_back", "fill", "finish", "runs_once"]
 
 _READY, _SENT, _WAITING = State.READY, State.SENT, State.WAITING
 
@@ -52,7 +53,7 @@ def fill(core: NodeCore) -> None:
 
 def _takes(core: NodeCore, worker: WorkerRecord) -> bool:
     """Whether a worker may be sent another batch."""
-    if not worker.is_ready:
+    if not worker.is_taking:
         return False
     if core.suspects and any(
         task in core.suspects and task not in worker.blocked
@@ -87,6 +88,8 @@ def _send_batch(core: NodeCore, worker: WorkerRecord, slots_left: int) -> bool:
     tasks = {assignment.task: assignment for assignment in chosen}
     threads = chosen[0].layer.threads
     worker.batches.append(Batch(number, core.now, expected, tasks, threads))
+    if (limit := chosen[0].layer.timeout) > 0:
+        core.limits[chosen[0].task] = (core.now + limit, chosen[0])
     _Message(core, worker, chosen, tasks).send()
     return True
 
@@ -111,10 +114,14 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     batch = core.next_batch
     number = worker.number
     taken = 0
+    spilling = core.spilling
+    spilled = spilling.spilled
     while left > 0 and len(chosen) < settings.batch:
         if following and (not ready or taken >= share or following[0][0] < ready[0][0]):
             assignment = heapq.heappop(following)[2]
             if assignment.task in worker.ghosts or assignment.task in core.suspects:
+                continue
+            if spilled and not spilling.is_open(assignment):
                 continue
         elif ready and taken < share:
             entry = heapq.heappop(ready)
@@ -132,7 +139,10 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
                 else:
                     kept.append(entry)
                 continue
-            if core.suspects or assignment.layer.threads > 1:
+            if spilled and not spilling.is_open(assignment):
+                spilling.sleep(entry)
+                continue
+            if core.suspects or assignment.alone:
                 turn = _turn(core, worker, assignment, is_first=not chosen)
                 if turn is _Turn.HOLD or turn is _Turn.LATER:
                     kept.append(entry)
@@ -181,7 +191,7 @@ def _follow(
             heir.ahead == heir.missing
             and heir.state == _WAITING
             and (heir.worker < 0 or heir.worker == worker)
-            and heir.layer.threads == 1
+            and not heir.alone
         ):
             heapq.heappush(following, (heir.rank, heir.task, heir))
 
@@ -200,13 +210,27 @@ class _Turn(Enum):
 
 
 def _turn(core: NodeCore, worker: WorkerRecord, assignment: Assignment, is_first: bool) -> _Turn:
-    """Return what a task may do that takes several slots, or that may have killed a worker."""
+    """Return what a task may do that goes alone, or that may have killed a worker."""
     is_suspect = assignment.task in core.suspects
     if is_suspect and not (is_first and worker.free >= worker.slots):
         return _Turn.HOLD
     if assignment.layer.threads > 1 and not (is_first and _has_slots(core, worker, assignment)):
         return _Turn.HOLD if _is_reserved(core, worker, assignment) else _Turn.LATER
-    return _Turn.ALONE if is_suspect or assignment.layer.threads > 1 else _Turn.GO
+    if assignment.alone and not (is_first and worker.free > 0):
+        return _Turn.HOLD
+    if assignment.layer.at_most_once and worker.stopping and not worker.blocked:
+        # It would put off the end of what is to stop. What waits there may wait for it.
+        return _Turn.LATER
+    return _Turn.ALONE if is_suspect or assignment.alone else _Turn.GO
+
+
+def runs_once(worker: WorkerRecord) -> bool:
+    """Whether a worker may run a task that cannot run again."""
+    return any(
+        assignment.layer.at_most_once
+        for batch in worker.batches
+        for assignment in batch.tasks.values()
+    )
 
 
 def _has_slots(core: NodeCore, worker: WorkerRecord, assignment: Assignment) -> bool:
@@ -220,7 +244,7 @@ def _has_slots(core: NodeCore, worker: WorkerRecord, assignment: Assignment) -> 
         return True
     if worker.slots >= threads:
         waits = core.workers.get(core.reserved.get(assignment.task, -1))
-        if waits is None or not waits.is_ready:
+        if waits is None or not waits.is_taking:
             core.reserved[assignment.task] = worker.number
     return False
 
@@ -355,14 +379,17 @@ class _Message:
         core = self._core
         result = core.results[source]
         if result.uncut:
-            _, kind, selection = core.parts[source]
+            whole, kind, selection = core.parts[source]
             self._cuts.append((source, kind, selection))
+            if result.borrowed:
+                result = core.results[whole]
         if result.blob is not None:
             self._inline.append((source, len(result.blob)))
             self._blobs.append(result.blob)
         elif result.place is not None:
             place = result.place
             core.memory.lease(place, self._worker.number)
+            core.spilling.touch(source)
             self._ranges.append((source, place.slab, place.offset, place.length))
 
     def _fates(self) -> tuple[list[int], list[int]]:
@@ -396,7 +423,7 @@ def ask_back(core: NodeCore) -> None:
     """When a slot is idle, ask for part of what is stuck in another worker."""
     if core.ready:
         return
-    idle = [w for w in core.workers.values() if w.is_ready and w.free > 0]
+    idle = [w for w in core.workers.values() if w.is_taking and w.free > 0]
     if not idle:
         return
     for worker in core.workers.values():

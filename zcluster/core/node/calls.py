@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from zcluster.core.node.inputs import NodeInputs
+from zcluster.core.node.pausing import RETIRING
 from zcluster.core.node.records import (
     Assignment,
     Memory,
@@ -120,7 +121,7 @@ class NodeCalls(NodeInputs):
         counts = Counter(self.actors.values())
         counts.update(number for number, _ in self.making)
         counts.update(self.placed.values())
-        open_workers = [w for w in self.workers.values() if w.is_ready and not self._is_long(w)]
+        open_workers = [w for w in self.workers.values() if w.is_taking and not self._is_long(w)]
         if not open_workers:
             return -1
         number = min(open_workers, key=lambda worker: counts[worker.number]).number
@@ -138,7 +139,7 @@ class NodeCalls(NodeInputs):
             assignment = self.tasks.get(task)
             if assignment is None or assignment.state == State.SENT:
                 del self.placed[task]
-            elif not self.workers[number].is_ready or self._is_long(self.workers[number]):
+            elif not self.workers[number].is_taking or self._is_long(self.workers[number]):
                 del self.placed[task]
                 assignment.worker = assignment.bound = -1
 
@@ -173,8 +174,7 @@ class NodeCalls(NodeInputs):
             del self.actors[task]
             self.passing.discard(task)
             result = self.results.pop(task)
-            if result.place is not None:
-                self.memory.free(result.place)
+            self._free_place(task, result)
         self.making = {entry for entry in self.making if entry[0] != worker.number}
         return lost
 
@@ -201,8 +201,11 @@ class NodeCalls(NodeInputs):
         """Have workers end and start anew."""
         named = {int(number) for number in message.workers if number.isdigit()}
         numbers = {n for n in self.workers if not message.workers or n in named}
-        self.restarting[message.request] = numbers
-        self.effects.to_restart.extend(sorted(numbers))
+        # One that is to end is killed too if it is there, and not waited for.
+        leaving = {n for n in numbers if RETIRING in self.workers[n].pauses}
+        gone = {n for n in leaving if not self.workers[n].is_ready}
+        self.restarting[message.request] = numbers - leaving
+        self.effects.to_restart.extend(sorted(numbers - gone))
         self._restarted(-1)
 
     def _restarted(self, number: int) -> None:

@@ -6,9 +6,9 @@ socket, clock, thread or file. Events come in through the ``on_…`` methods; `f
 returns what is to be done for all of them. What must be done with bytes it does
 not look at (room in the store, cutting a part) it asks of a `Memory`.
 
-It is one object in four files, each built on the one before: `inputs` (state, and
+It is one object in five files, each built on the one before: `inputs` (state, and
 how long results are kept), `calls` (what is asked of workers beside their tasks),
-`attempts` (what workers say), and this one (what the
+`attempts` (what workers say), `stopping` (tasks that must end), and this one (what the
 scheduler says, and what leaves). Filling batches is in `batches`.
 """
 
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import heapq
 
-from zcluster.core.node import batches, copying
-from zcluster.core.node.attempts import NodeAttempts
+from zcluster.core.node import batches, copying, leaving, pausing
 from zcluster.core.node.records import (
     Assignment,
     Effects,
     Result,
 )
 from zcluster.core.node.states import State
+from zcluster.core.node.stopping import NodeStopping
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import span
 from zcluster.protocol.messages import (
@@ -34,6 +34,7 @@ from zcluster.protocol.messages import (
     Drop,
     Environment,
     Free,
+    Leave,
     Message,
     NodeLayer,
     Nodes,
@@ -49,7 +50,7 @@ __all__ = ["NodeCore"]
 _WAITING, _READY, _SENT, _ABSENT = State.WAITING, State.READY, State.SENT, State.ABSENT
 
 
-class NodeCore(NodeAttempts):
+class NodeCore(NodeStopping):
     """The tasks, results and workers of one node; see `NodeInputs` for parameters."""
 
     def on_message(self, message: Message, frames: Frames, now: float) -> None:
@@ -60,13 +61,15 @@ class NodeCore(NodeAttempts):
         elif isinstance(message, Free):
             self._free(message)
         elif isinstance(message, Drop):
-            self._drop(message.tasks)
+            self._drop(message.tasks, message.force)
         elif isinstance(message, Recall):
             self._recall(message.tasks)
         elif isinstance(message, Copy):
             copying.copy(self, message)
         elif isinstance(message, Call):
             self._call(message, frames)
+        elif isinstance(message, Leave):
+            leaving.leave(self, message)
         elif isinstance(message, Restart):
             self._restart(message)
         elif isinstance(message, Nodes):
@@ -101,6 +104,8 @@ class NodeCore(NodeAttempts):
             layer = self.layers[number]
             base = layer.base
             simple = not layer.slots and not layer.whole
+            once = layer.at_most_once
+            alone = layer.threads > 1 or layer.timeout > 0 or once
             for _ in range(count):
                 task = message.tasks[at]
                 stop = edge + message.arities[at]
@@ -118,13 +123,18 @@ class NodeCore(NodeAttempts):
                     base + message.orders[at],
                     wanted,
                     constant,
-                    bool(message.flags[at] & 1) and not layer.actor,
+                    bool(message.flags[at] & 1) and not (layer.actor or once),
                     worker,
+                    alone,
                 )
                 edge = stop
                 at += 1
                 self._add(assignment)
         self._drop_unused(message)
+        if workers:
+            # It was not known there that a worker is to end.
+            assigned = [self.tasks[task] for task in message.tasks if task in self.tasks]
+            self.give_back([a for a in assigned if leaving.goes_back(self, a)])
 
     def _add_layer(self, layer: NodeLayer) -> None:
         if layer.layer not in self.layers:
@@ -251,28 +261,54 @@ class NodeCore(NodeAttempts):
             self.recalling.update(wanted)
             self.effects.to_workers.append((number, Recall(wanted), []))
 
-    def _drop(self, tasks: list[int]) -> None:
-        """Forget tasks that are not wanted here; workers need not begin them any more."""
-        sent: dict[int, list[int]] = {}
-        for task in tasks:
-            assignment = self.tasks.get(task)
-            if assignment is not None and assignment.state == _SENT:
-                sent.setdefault(assignment.worker, []).append(task)
-            self._leave_unfinished(task)
-        for number, queued in sent.items():
-            self.effects.to_workers.append((number, Recall(queued), []))
-
     def on_time(self, now: float) -> None:
         """Time passed: look for batches that are stuck beside idle slots."""
         self.now = now
         batches.ask_back(self)
+        self._look_at_limits()
         if self.placed:
             self._place_anew()
+        if self.leaving:
+            leaving.stop_idle(self)
+
+    def on_disk_done(
+        self, ticket: int, sums: list[int], error: str, is_full: bool, now: float
+    ) -> None:
+        """The driver has done one of `Effects.to_disk`, or could not and says why."""
+        self.now = now
+        if not self.spilling.on_done(ticket, sums, error, is_full):
+            self.room.on_claimed(ticket, error, is_full)
+
+    def on_pressure(self, excess: int, now: float) -> None:
+        """Memory is short by so many bytes: results that are not in use go to disk."""
+        self.now = now
+        self.spilling.on_pressure(excess)
+
+    def _keep_room(self) -> None:
+        """Make room where there should be some, and say when there is none to be had."""
+        if self.spilling.is_fuller:
+            self.spilling.balance()
+        if self.room.waiting:
+            self.room.serve()
+        trouble = self.room.trouble()
+        if trouble:
+            self.is_short = True
+            pausing.pause(self, "disk", trouble)
+        elif self.is_short:
+            self.is_short = False
+            pausing.resume(self, "disk")
 
     def flush(self, now: float) -> Effects:
         """Fill free slots, and return all that is to be done."""
         self.now = now
+        if self.spilling.is_fuller or self.room.waiting or self.is_short or self.spilling.broken:
+            self._keep_room()
+        if self.is_paused and self.tasks:
+            pausing.give_back(self)
         if self.ready:
+            batches.fill(self)
+        if self.spilling.asleep:
+            self.spilling.wake()
             batches.fill(self)
         if self.reports:
             # First what was done: the rest may say that some of it is lost again.

@@ -33,12 +33,15 @@ from zcluster.core.node.records import (
     WorkerRecord,
 )
 from zcluster.core.node.reports import Reports
+from zcluster.core.node.room import Room
+from zcluster.core.node.spilling import Spilling
 from zcluster.core.node.states import State
 from zcluster.graph.columns import slot_width
 from zcluster.protocol.messages import (
     Discard,
     ErrorInfo,
     Failed,
+    Grant,
     Lost,
     Message,
     NodeInfo,
@@ -109,8 +112,18 @@ class NodeInputs:
         self.reserved: dict[int, int] = {}
         #: Results whose places are kept, for layers that take all of a layer.
         self.pinned: dict[int, int] = {}
+        #: When tasks that run must have ended, by task.
+        self.limits: dict[int, tuple[float, Assignment]] = {}
         self.reports = Reports()
         self.effects = Effects()
+        self.spilling = Spilling(self)
+        self.room = Room(self)
+        #: All workers are paused: what is assigned goes back.
+        self.is_paused = False
+        #: All workers are paused because there is no room for results.
+        self.is_short = False
+        #: Workers that are to end and were not told to stop yet.
+        self.leaving: set[int] = set()
         self.next_part = -1
         self.next_batch = 1
         self.now = 0.0
@@ -178,13 +191,14 @@ class NodeInputs:
             for assignment in list(self.awaited.get(number, ())):
                 self.fail_input(assignment, "serialize", reason)
             return
-        cut = self.memory.cut(result, kind, selection)
+        # A part of what is on disk is cut by who takes it, of what it maps: that needs no room.
+        cut = None if task in self.spilling.spilled else self.memory.cut(result, kind, selection)
         if cut is not None:
             self.arrived(number, cut)
             self._unuse(task)
             return
         # It keeps its use of the whole result, whose bytes it shows.
-        whole = Result(result.size, result.blob, result.place, lent=True, borrowed=True, uncut=True)
+        whole = Result(result.size, lent=True, borrowed=True, uncut=True)
         self.arrived(number, whole)
 
     def _cut_parts_of(self, task: int) -> None:
@@ -201,6 +215,8 @@ class NodeInputs:
     def arrived(self, number: int, result: Result) -> None:
         """A result, or a part of one, is here; wake what waits for it."""
         self.results[number] = result
+        if result.place is not None:
+            self.spilling.note(number, result)
         for assignment in self.awaited.pop(number, ()):
             self._input_here(assignment)
         for (task, kind, selection), part in [
@@ -266,7 +282,8 @@ class NodeInputs:
     def fail_input(self, assignment: Assignment, kind: str, reason: str) -> None:
         """Fail a task because an input can never reach a worker where it could run."""
         message = f"an input of {assignment.layer.name!r} cannot be brought to it: {reason}"
-        name = "StoreFull" if kind == "store" else "ResultNotSerializable"
+        names = {"store": "StoreFull", "disk": "OutOfDisk"}
+        name = names.get(kind, "ResultNotSerializable")
         error = ErrorInfo(kind, f"zcluster.errors.{name}", message, "", 0, 0, "", "")
         self._fail(assignment, error, b"", "")
 
@@ -299,12 +316,38 @@ class NodeInputs:
 
     def _let_go(self, number: int, result: Result) -> None:
         if result.place is not None:
-            self.memory.free(result.place)
+            self._free_place(number, result)
         elif result.worker >= 0:
             worker = self.workers[result.worker]
             if number in worker.held:
                 worker.held.discard(number)
                 self.effects.to_workers.append((worker.number, Discard([number]), []))
+
+    def grant(self, worker: int, task: int, request: int, place: Range) -> None:
+        """Give a worker room for a result."""
+        self.grants.setdefault((worker, task), []).append(place)
+        answer = Grant(request, place.slab, place.offset, place.length)
+        self.effects.to_workers.append((worker, answer, []))
+
+    def let_go(self, number: int, result: Result) -> None:
+        """Give back what a result takes that nobody needs."""
+        self._let_go(number, result)
+
+    def _free_place(self, number: int, result: Result) -> None:
+        """Give back a result's room in the store, if it has any there."""
+        if result.place is not None:
+            self.spilling.forget(number, result)
+            self.memory.free(result.place)
+            self.charge(result.maker, -result.place.length)
+
+    def charge(self, maker: int, change: int) -> None:
+        """Bytes of the store came to be, or are no more, taken by what a worker made."""
+        if maker >= 0:
+            self.workers[maker].made += change
+
+    def give_back(self, assignments: list[Assignment]) -> None:
+        """Have the scheduler give tasks that have not begun to others."""
+        self._return(assignments)
 
     def _return(self, assignments: list[Assignment]) -> None:
         """Give assigned tasks back to the scheduler."""

@@ -27,7 +27,9 @@ def check(core: NodeCore) -> None:
         If something contradicts itself; it names the node and the task.
     """
     _check_uses(core)
-    queued = Counter(entry[1] for entry in core.ready if entry[2].state == _READY)
+    queues = (core.ready, core.spilling.asleep)
+    queued = Counter(entry[1] for queue in queues for entry in queue if entry[2].state == _READY)
+    queued.update(core.spilling.opening)
     for task, assignment in core.tasks.items():
         _check_assignment(core, assignment, queued[task])
     _check_batches(core)
@@ -35,6 +37,8 @@ def check(core: NodeCore) -> None:
     _check_results(core)
     _check_parts(core)
     _check_calls(core)
+    for wrong in core.spilling.check():
+        raise InvariantError(f"node {core.name}: {wrong}")
 
 
 def check_empty(core: NodeCore) -> None:
@@ -67,6 +71,10 @@ def check_empty(core: NodeCore) -> None:
             raise InvariantError(
                 f"node {core.name}: nothing is needed any more, but {name} still has {table!r}"
             )
+    if not (core.room.is_idle and core.spilling.is_idle):
+        raise InvariantError(f"node {core.name}: somebody waits for room, or for the disk")
+    if core.memory.spilled:
+        raise InvariantError(f"node {core.name}: {core.memory.spilled} bytes stay on disk")
     if core.memory.used:
         raise InvariantError(f"node {core.name}: {core.memory.used} bytes of its store stay in use")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from zcluster.core.node.states import State
 from zcluster.protocol.messages import Message, NodeLayer
 from zcluster.storage.arena import Range
+from zcluster.storage.disk import DiskJob
 from zcluster.types import Buffer, Frames
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Memory",
     "NodeSettings",
     "Result",
+    "RoomGiven",
     "WorkerEnd",
     "WorkerRecord",
 ]
@@ -40,6 +42,8 @@ class NodeSettings:
     stuck_after : float
         A batch that takes this long beyond what was expected is asked back
         when another slot is idle.
+    stop_after : float
+        A worker is replaced if a task that is to stop runs so long after it was told.
     """
 
     batch_seconds: float = 0.004
@@ -47,6 +51,9 @@ class NodeSettings:
     batch: int = 256
     queue_below: float = 0.002
     stuck_after: float = 0.02
+    target: int = 0
+    room_patience: float = 4.0
+    stop_after: float = 2.0
 
 
 class Assignment:
@@ -55,6 +62,7 @@ class Assignment:
     __slots__ = (
         "ahead",
         "ahead_of",
+        "alone",
         "attempt",
         "bound",
         "constant",
@@ -79,8 +87,11 @@ class Assignment:
         constant: bytes,
         passing: bool,
         worker: int,
+        alone: bool = False,
     ) -> None:
         self.task = task
+        #: It goes to a worker with no other task, for what its layer says.
+        self.alone = alone
         self.attempt = attempt
         self.layer = layer
         self.rank = rank
@@ -109,13 +120,27 @@ class Assignment:
 class Result:
     """A result at this node: bytes, or a range of the store, or in a worker's heap.
 
-    ``size`` is that of the blob. ``lent`` marks what other nodes or the
-    scheduler keep too (fetched, cut): it goes with its last use here. ``borrowed``
-    marks a part that could not be cut: its bytes are those of the whole result.
+    ``size`` is that of the blob. The range is in memory or on disk. ``lent`` marks what
+    other nodes or the scheduler keep too (fetched, cut): it goes with its last use here.
+    ``borrowed`` marks a part that could not be cut: its bytes are those of the whole result.
     ``uncut`` marks what stands for a part and is the whole: the worker cuts it.
+    ``maker`` is the number of the worker here that made what is in the store; -1: none.
+    What is on disk has ``sums``, once they are known, and need not be checked again before
+    ``fresh_until``.
     """
 
-    __slots__ = ("blob", "borrowed", "lent", "place", "size", "uncut", "worker")
+    __slots__ = (
+        "blob",
+        "borrowed",
+        "fresh_until",
+        "lent",
+        "maker",
+        "place",
+        "size",
+        "sums",
+        "uncut",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -126,7 +151,11 @@ class Result:
         lent: bool = False,
         borrowed: bool = False,
         uncut: bool = False,
+        maker: int = -1,
     ) -> None:
+        self.maker = maker
+        self.sums: list[int] | None = None
+        self.fresh_until = 0.0
         self.uncut = uncut
         self.borrowed = borrowed
         self.size = size
@@ -168,8 +197,19 @@ class WorkerRecord:
     ghosts: set[int] = field(default_factory=set)
     #: Tasks that run there and hold no slot, because they wait for others.
     blocked: set[int] = field(default_factory=set)
+    #: Ghosts that were told to stop, and when it is to be replaced if they have not.
+    stopping: dict[int, float] = field(default_factory=dict)
     #: What it has of abstract resources.
     resources: dict[str, float] = field(default_factory=dict)
+    #: Bytes of the store that results which it made take.
+    made: int = 0
+    #: Why it takes no more work for now, by cause; see `zcluster.core.node.pausing`.
+    pauses: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether it may be sent work."""
+        return self.is_ready and not self.pauses
 
     @property
     def free(self) -> int:
@@ -197,6 +237,10 @@ class WorkerEnd(NamedTuple):
     peak_memory: int
     output: str
     running: list[int]
+    #: How it came to want memory, as a sentence's end; empty: that was not the reason.
+    out_of_memory: str = ""
+    #: Whether it has run tasks, and ended without being told to.
+    has_run: bool = False
 
 
 class FetchOrder(NamedTuple):
@@ -210,6 +254,16 @@ class FetchOrder(NamedTuple):
     nodes: list[int]
 
 
+class RoomGiven(NamedTuple):
+    """Room for an input, or for data from outside, that was waited for; or None and why not."""
+
+    number: int
+    place: Range | None
+    is_input: bool
+    reason: str = ""
+    is_disk: bool = False
+
+
 @dataclass(slots=True)
 class Effects:
     """What the driver is to do, in this order."""
@@ -220,6 +274,16 @@ class Effects:
     to_fetch: list[FetchOrder] = field(default_factory=list)
     #: Workers to end and start anew.
     to_restart: list[int] = field(default_factory=list)
+    #: Whether the node is to say goodbye and end, after all else is done.
+    leave: bool = False
+    #: What is to be done with ranges on disk.
+    to_disk: list[DiskJob] = field(default_factory=list)
+    #: Room that was waited for.
+    room: list[RoomGiven] = field(default_factory=list)
+    #: Results that were checked for somebody, and may be gone.
+    opened: list[int] = field(default_factory=list)
+    #: Why results were lost that were on disk.
+    lost_on_disk: list[str] = field(default_factory=list)
     #: What tasks have printed: goes to the scheduler before all else.
     output: list[tuple[Message, Frames]] = field(default_factory=list)
 
@@ -228,7 +292,13 @@ class Memory(Protocol):
     """What the core needs done with bytes it does not look at."""
 
     def allocate(self, size: int) -> Range | None:
-        """Return room in the store, or None if it is full."""
+        """Return room in memory, or None if there is none."""
+
+    def allocate_on_disk(self, size: int) -> Range | None:
+        """Return room on disk, which has to be claimed; None if that is at its limit."""
+
+    def disk_space(self) -> str:
+        """Say how much room there is on disk."""
 
     def free(self, place: Range) -> None:
         """Give room back, once all leases on it have ended."""
@@ -245,6 +315,21 @@ class Memory(Protocol):
     def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
         """Return a part of a result as a result of its own; None if it cannot be cut."""
 
+    def is_leased(self, place: Range) -> bool:
+        """Return whether somebody can see a range."""
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether results may go to disk."""
+
+    @property
+    def limit(self) -> int:
+        """The most bytes of memory that results may take."""
+
     @property
     def used(self) -> int:
-        """Bytes of the store that hold results."""
+        """Bytes of memory that hold results."""
+
+    @property
+    def spilled(self) -> int:
+        """Bytes on disk that hold results."""

@@ -1,7 +1,8 @@
 """Tasks between the queues and the nodes: queued, assigned, given back.
 
 A task that leaves ASSIGNED unfinished takes with it the tasks that were sent ahead
-after it: they cannot have started.
+after it: they cannot have started. What runs at most once is never sent ahead, and never
+taken back: where an input that it had is to be made again, it may be running all the same.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def place_heir(s: SchedulerState, heir: int, node: int) -> None:
 def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -> None:
     """Queue a task at the node where all its unfinished inputs are assigned, if one."""
     layer = page.layer[row]
-    if layer.profile is not None or layer.whole or node not in s.nodes:
+    if layer.profile is not None or layer.whole or layer.is_once or node not in s.nodes:
         return
     pages = s.pages
     for task_in in page.indices[page.indptr[row] : page.indptr[row + 1]]:
@@ -215,7 +216,7 @@ def give_back(s: SchedulerState, task: int, tell: bool, delay: float = 0.0) -> N
 def unplace_heirs(s: SchedulerState, page: Page, row: int) -> list[int]:
     """A task is assigned no more: its consumers cannot be sent ahead.
 
-    Returns the consumers that were assigned; they must be given back too.
+    Returns the consumers that were sent ahead; they must be given back too.
     """
     pulled: list[int] = []
     for heir in page.heirs(row):
@@ -228,6 +229,6 @@ def unplace_heirs(s: SchedulerState, page: Page, row: int) -> list[int]:
         if state == _AHEAD:
             heir_page.state[heir_row] = _WAITING
             heir_page.node[heir_row] = -1
-        elif state == _ASSIGNED:
+        elif state == _ASSIGNED and not heir_page.layer[heir_row].is_once:
             pulled.append(heir)
     return pulled

@@ -9,12 +9,13 @@ from zcluster.core.scheduler.pages import PAGE_BITS, PASSING, WANTED, Page
 from zcluster.core.scheduler.records import Effect, LayerRecord, NodeRecord
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import Assign, NodeLayer, Span
+from zcluster.protocol.messages import Assign, Needs, NodeLayer, Span
 from zcluster.types import Buffer
 
 __all__ = ["AssignBatch", "assign"]
 
 _ASSIGNED, _FINISHED = State.ASSIGNED, State.FINISHED
+_USUAL = Needs()
 
 
 def assign(
@@ -143,6 +144,7 @@ class AssignBatch:
             start = len(self._function_bytes)
             self._function_bytes += record.data
             self._functions.append((layer.function, (2, start, len(self._function_bytes))))
+        needs = layer.needs or _USUAL
         self._layers.append(
             NodeLayer(
                 layer.number,
@@ -155,7 +157,9 @@ class AssignBatch:
                 layer.whole_slots,
                 layer.name,
                 layer.threads,
-                layer.needs is not None and layer.needs.actor,
+                needs.actor,
+                needs.timeout,
+                needs.at_most_once,
             )
         )
         for source in layer.whole:

@@ -8,7 +8,9 @@ and answered when the last of them has answered:
 * `Files` go to every node, and to those that join later; where a node refuses them, its
   reason is the answer;
 * a `Restart` cancels everything first, unless it names workers, and goes to the nodes
-  that have them.
+  that have them;
+* a `Retire` is answered when the workers it names are gone: whole nodes hand over what they
+  have first (`zcluster.core.scheduler.retiring`).
 
 A node that is gone answers nothing more: its calls fail (`Calls.tidy`), and files and
 restarts count it as done. Answers of a node that was fenced find no request.
@@ -24,6 +26,7 @@ from zcluster.core.scheduler.failing import cancel
 from zcluster.core.scheduler.recomputing import lost_actor
 from zcluster.core.scheduler.records import ClientRecord, NodeRecord
 from zcluster.core.scheduler.releasing import drop_want
+from zcluster.core.scheduler.retiring import begin
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import UNFINISHED, State
 from zcluster.errors import InvariantError, ProtocolError
@@ -34,10 +37,12 @@ from zcluster.protocol.messages import (
     Cancelled,
     ErrorInfo,
     Files,
+    Leave,
     Message,
     Received,
     Restart,
     Restarted,
+    Retire,
 )
 from zcluster.types import Buffer, Frames
 
@@ -81,6 +86,10 @@ class Calls:
         self._next = 1
         self._files: dict[str, bytes] = {}
         self._aside: list[tuple[int, list[Buffer]]] = []
+        #: Workers that a request and a node wait for to be gone.
+        self._leaving: dict[tuple[int, int], set[int]] = {}
+        #: Requests that wait for nodes to have nothing to do, not for their end.
+        self._emptied: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -157,7 +166,49 @@ class Calls:
             s.say(s.nodes[index].peer, Restart(number, numbers))
         self._end_if_answered(number)
 
+    def retire(self, client: ClientRecord, message: Retire) -> None:
+        """Have workers end; whole nodes hand over what they have first."""
+        s, names = self._s, set(message.workers)
+        some: dict[int, set[int]] = {}
+        whole: list[NodeRecord] = []
+        for node in s.nodes.values():
+            info = node.info
+            numbers = {w.number for w in info.workers if w.name in names}
+            if not names.isdisjoint((info.name, info.host, info.data)) or (
+                numbers and numbers >= node.known
+            ):
+                whole.append(node)
+            elif numbers:
+                some[node.index] = numbers
+        number = self._enter(client, message.request, {*some, *(node.index for node in whole)})
+        if not message.close:
+            self._emptied.add(number)
+        for index, numbers in some.items():
+            self._leaving[number, index] = numbers
+            s.nodes[index].known -= numbers
+            s.say(s.nodes[index].peer, Leave(sorted(numbers)))
+        for node in whole:
+            begin(s, node, message.close)
+        self.retired()
+        if number in self._open:
+            self._end_if_answered(number)
+
     # --------------------------------------------------------------------- nodes
+
+    def workers_changed(self, node: NodeRecord) -> None:
+        """A node said which workers it has: some that were retired may be gone."""
+        here = {worker.number for worker in node.info.workers}
+        for (number, index), leaving in list(self._leaving.items()):
+            if index == node.index and leaving.isdisjoint(here):
+                self._done(number, index)
+
+    def retired(self) -> None:
+        """Answer those who wait for nodes that have nothing more to do."""
+        for number in list(self._emptied):
+            for index in list(self._open[number].nodes):
+                node = self._s.nodes.get(index)
+                if node is not None and node.retiring is not None and node.retiring.is_empty:
+                    self._done(number, index)
 
     def joined(self, node: NodeRecord) -> None:
         """A node joined: it gets the files that were uploaded before."""
@@ -219,6 +270,7 @@ class Calls:
 
     def _done(self, number: int, node: int) -> None:
         self._open[number].nodes.discard(node)
+        self._leaving.pop((number, node), None)
         self._forget_at(node, number)
         self._end_if_answered(number)
 
@@ -231,6 +283,7 @@ class Calls:
                 self._say(client, Called(entry.request, entry.error))
 
     def _leave(self, number: int) -> None:
+        self._emptied.discard(number)
         for node in self._open.pop(number).nodes:
             self._forget_at(node, number)
 

@@ -16,9 +16,10 @@ graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`
 only some workers may run in `restricted`; what is asked back in `recall`; tasks given
 and taken back in `assigning`; what nodes report in `results`; tasks that end without a
 result in `failing`; what clients want of others, or once more, in `wanting`; letting go
-in `releasing`; making again in `recomputing`; members that come and go in `membership`;
-what people ask in `questions`, and what they ask of workers in `calls`; what must hold in
-`invariants`.
+in `releasing`; making again in `recomputing`; members that come and go in `membership`,
+and nodes that hand over what they have before they go in `retiring`;
+what people ask in `questions`, and what they ask of workers in `calls`; whether a message
+keeps its promises in `checking`; what must hold in `invariants`.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ from zcluster.core.scheduler import (
     releasing,
     restricted,
     results,
+    retiring,
     wanting,
 )
 from zcluster.core.scheduler.calls import ASIDE, Calls
+from zcluster.core.scheduler.checking import check_message
 from zcluster.core.scheduler.dispatch import dispatch
 from zcluster.core.scheduler.pages import DATA, DELIVERED
 from zcluster.core.scheduler.records import (
@@ -81,6 +84,7 @@ from zcluster.protocol.messages import (
     Resolved,
     Restart,
     Restarted,
+    Retire,
     Retry,
     Scattered,
     Sources,
@@ -188,6 +192,9 @@ class SchedulerCore:
         coordination.expire(self.state)
         assigning.enqueue_due(self.state)
         restricted.tell_stuck(self.state)
+        if self.state.retiring:
+            retiring.hand_over(self.state)
+            self.calls.retired()
         failing.settle_unneeded(self.state)
         return soonest
 
@@ -206,6 +213,7 @@ class SchedulerCore:
         s.now = now
         s.events += 1
         member = self._members.get(peer)
+        check_message(message, frames)
         # Of a member that was fenced a moment ago nothing is heard.
         if isinstance(member, NodeRecord) and s.nodes.get(member.index) is member:
             self._from_node(member, message, frames)
@@ -216,8 +224,6 @@ class SchedulerCore:
     def _from_node(self, node: NodeRecord, message: Message, frames: Frames) -> None:
         s = self.state
         if isinstance(message, Finished):
-            if sum(length for length in message.lengths if length > 0) > _length(frames):
-                raise ProtocolError("a finished message promises more bytes than it brings")
             results.finish_reported(s, node, message, frames[0] if frames else b"")
         elif isinstance(message, Failed):
             failing.on_failed(s, node, message, bytes(frames[0]) if frames else b"")
@@ -226,13 +232,17 @@ class SchedulerCore:
                 self._recalled(node, task, attempt)
         elif isinstance(message, Heartbeat):
             node.lag, node.store_used = message.lag, message.store_used
-            node.memory = message.memory
+            node.memory, node.made = message.memory, message.made
+            node.spilled = message.spilled
         elif isinstance(message, Workers):
             membership.set_workers(s, node, message.workers)
+            self.calls.workers_changed(node)
         elif isinstance(message, Lost):
             self._lost_at(message.tasks, node.index)
         elif isinstance(message, Copied):
             copying.on_copied(s, node, message)
+            if s.retiring:
+                retiring.note_copied(s, node, message)
         elif isinstance(message, Output):
             self._pass_output_on(message, frames)
         elif isinstance(message, Called | Received | Restarted):
@@ -248,11 +258,6 @@ class SchedulerCore:
 
     def _pass_output_on(self, message: Output, frames: Frames) -> None:
         """Hand what tasks have printed to the clients that numbered them."""
-        count = len(message.tasks)
-        if not len(message.streams) == len(message.lengths) == count:
-            raise ProtocolError(f"what {count} tasks printed comes in columns of other lengths")
-        if sum(message.lengths) != _length(frames):
-            raise ProtocolError("an output message promises other bytes than it brings")
         owners = {task >> 40 for task in message.tasks}
         for owner in owners:
             client = self.state.clients.get(owner)
@@ -323,7 +328,7 @@ class SchedulerCore:
             for task in message.tasks:
                 releasing.drop_want(s, client, task)
         elif isinstance(message, Cancel):
-            failing.cancel(s, message.tasks, message.reason)
+            failing.cancel(s, message.tasks, message.reason, message.force)
         elif isinstance(message, Coordinate):
             coordination.coordinate(s, client, message, frames)
         elif isinstance(message, Call):
@@ -332,6 +337,8 @@ class SchedulerCore:
             self.calls.upload(client, message, frames)
         elif isinstance(message, Restart):
             self.calls.restart(client, message)
+        elif isinstance(message, Retire):
+            self.calls.retire(client, message)
         elif isinstance(message, Want):
             wanting.want(s, client, message.tasks)
         elif isinstance(message, Retry):
@@ -458,9 +465,14 @@ class SchedulerCore:
         yield from out
         if s.drops:
             drops, s.drops = s.drops, {}
+            forced, s.forced = s.forced, set()
             for index, tasks in drops.items():
                 if index in s.nodes:
-                    yield s.nodes[index].peer, Drop(tasks), ()
+                    if stopped := [task for task in tasks if task in forced]:
+                        yield s.nodes[index].peer, Drop(stopped, force=True), ()
+                        tasks = [task for task in tasks if task not in forced]
+                    if tasks:
+                        yield s.nodes[index].peer, Drop(tasks), ()
         if s.frees or s.forgotten_layers or s.forgotten_functions:
             if s.freed_since is None:
                 s.freed_since = s.now
@@ -532,7 +544,3 @@ def _output_for(client: int, message: Output, frames: Frames) -> tuple[Output, F
         lengths=[message.lengths[place] for place in chosen],
     )
     return part, [b"".join(bytes(frames[0][at[p] : at[p + 1]]) for p in chosen)]
-
-
-def _length(frames: Frames) -> int:
-    return len(frames[0]) if frames else 0

@@ -17,12 +17,22 @@ from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Cancelled, ErrorInfo, Failed
 from zcluster.types import Reschedule
 
-__all__ = ["cancel", "fail", "inherit_trouble", "on_failed", "settle_unneeded", "tell_failed"]
+__all__ = [
+    "cancel",
+    "fail",
+    "inherit_trouble",
+    "lost_once",
+    "on_failed",
+    "settle_unneeded",
+    "tell_failed",
+]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
 #: As errors name it: a task that raised this runs again, however often.
 _RESCHEDULE = f"{Reschedule.__module__}.{Reschedule.__qualname__}"
+#: Of the workers a task took down, so many are remembered, in so many characters each.
+_ENDS, _END_LENGTH = 5, 300
 #: Not finished, not failed, not cancelled.
 _OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
 
@@ -48,12 +58,36 @@ def on_failed(s: SchedulerState, node: NodeRecord, message: Failed, frame: bytes
         exception = b""
         if error.exception is not None:
             exception = frame[error.exception[1] : error.exception[2]]
+        if error.kind == "killed":
+            error = _with_ends(s, task, error)
         fail(s, task, Failure(error, exception))
 
 
+def _note_end(s: SchedulerState, task: int, error: ErrorInfo) -> None:
+    """Remember how a worker ended that ran a task; what it has printed is of the last alone."""
+    ends = s.ends.setdefault(task, [])
+    ends.append(error.message.partition("; its last output:")[0][:_END_LENGTH])
+    del ends[:-_ENDS]
+
+
+def _with_ends(s: SchedulerState, task: int, error: ErrorInfo) -> ErrorInfo:
+    """Return the error of a task that took down several workers: how each of them ended."""
+    earlier = s.ends.get(task, [])[:-1]
+    if not earlier:
+        return error
+    said = "".join(f"\n- {end}" for end in earlier)
+    return replace(
+        error,
+        message=f"{error.message}\nIt took down {s.kills[task]} workers; before this one:{said}",
+    )
+
+
 def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: ErrorInfo) -> bool:
+    if layer.is_once:
+        return False
     if error.kind == "killed":
         s.kills[task] = s.kills.get(task, 0) + 1
+        _note_end(s, task, error)
         return s.kills[task] < s.settings.kills
     if _RESCHEDULE in error.bases:
         return True
@@ -115,8 +149,28 @@ def tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure
     s.say(peer, message, [failure.exception])
 
 
-def cancel(s: SchedulerState, tasks: list[int], reason: str) -> None:
-    """Give up tasks and what depends on them, unless they are finished."""
+def lost_once(s: SchedulerState, task: int, what: str) -> Failure:
+    """Return why a task that runs at most once is given up: of what may have begun is lost."""
+    reason = (
+        f"{s.key(task)} runs at most once, and {what}; it may have done part of its work, and is "
+        "not run again: see what it did, and submit it anew"
+    )
+    error = ErrorInfo("once", "zcluster.errors.TaskLost", reason, "", task, 0, "", "")
+    return Failure(error, b"")
+
+
+def cancel(s: SchedulerState, tasks: list[int], reason: str, force: bool = False) -> None:
+    """Give up tasks and what depends on them, unless they are finished.
+
+    With ``force`` those that run are stopped, also what was cancelled before and runs on.
+    """
+    if force:
+        for task in tasks:
+            found = s.find(task)
+            if found is None or found[0].state[found[1]] == _CANCELLED:
+                # Where it may run is not known any more.
+                for index in s.nodes:
+                    s.drop(task, index)
     stack = list(tasks)
     told: dict[int, list[int]] = {}
     while stack:
@@ -127,7 +181,11 @@ def cancel(s: SchedulerState, tasks: list[int], reason: str) -> None:
         page, row = found
         for client in s.wanters(current, page, row):
             told.setdefault(client.peer, []).append(current)
+        if force:
+            s.forced.add(current)
         stack.extend(_settle(s, current, page, row, _CANCELLED))
+    if force:
+        s.forced.update(tasks)
     tidy_heirs(s)
     for peer, gone in told.items():
         s.say(peer, Cancelled(gone, reason))
@@ -174,6 +232,7 @@ def _settle(
     heirs = list(page.heirs(row))
     page.clear_heirs(row)
     s.kills.pop(task, None)
+    s.ends.pop(task, None)
     s.tries.pop(task, None)
     if s.elsewhere:
         drop_elsewhere(s, task, -1)

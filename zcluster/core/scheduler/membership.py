@@ -4,7 +4,8 @@ What happens when a worker dies is in `failing.on_failed` (its tasks come back a
 ``killed``). What happens when a node dies is here:
 
 1. it cannot be reached: **suspect**. Nothing new goes there, and the tasks it has
-   are queued again at once; if it comes back, whatever finishes first counts.
+   are queued again at once (not those that run at most once); if it comes back,
+   whatever finishes first counts.
 2. it stays away for eight seconds (ten, with the two after which a frozen one is
    noticed), says goodbye, or a new incarnation with its name
    joins: **dead**. It is fenced (its session is over, what it says later is not
@@ -19,11 +20,12 @@ from msgspec.structs import replace
 
 from zcluster.core.scheduler.arrival import complete
 from zcluster.core.scheduler.assigning import give_back
+from zcluster.core.scheduler.checking import check_workers
 from zcluster.core.scheduler.coordination import drop_client
-from zcluster.core.scheduler.failing import fail
+from zcluster.core.scheduler.failing import fail, lost_once
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED
 from zcluster.core.scheduler.recomputing import lose, orphaned
-from zcluster.core.scheduler.records import ClientRecord, NodeRecord
+from zcluster.core.scheduler.records import RUNNING, ClientRecord, NodeRecord
 from zcluster.core.scheduler.releasing import drop_want
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
@@ -62,6 +64,7 @@ def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcom
     info = hello.node
     if info is None:
         return Refused("a node's hello must describe the node")
+    check_workers(info.workers)
     for other in list(s.nodes.values()):
         if other.info.name != info.name:
             continue
@@ -75,6 +78,7 @@ def add_node(s: SchedulerState, peer: int, hello: Hello, package: str) -> Welcom
     s.next_node += 1
     info = replace(info, index=index)
     s.nodes[index] = NodeRecord(index, peer, info, _slots(info.workers))
+    s.nodes[index].known.update(worker.number for worker in info.workers)
     s.journal.note(s.now, "node joined", info.name, ())
     _tell_clients(s, Nodes([info], []))
     others = [node.info for node in s.nodes.values() if node.index != index]
@@ -88,6 +92,7 @@ def set_workers(s: SchedulerState, node: NodeRecord, workers: list[WorkerInfo]) 
     """Take note of a node's workers as they are now."""
     gone = _processes(node) - {(node.info.host, worker.pid) for worker in workers}
     node.info = replace(node.info, workers=workers)
+    node.known.update(worker.number for worker in workers if worker.status != "retiring")
     node.slots = _slots(workers)
     _tell_clients(s, Nodes([node.info], []))
     _remove_inner(s, gone)
@@ -106,7 +111,7 @@ def _remove_inner(s: SchedulerState, processes: set[tuple[str, int]]) -> None:
 
 
 def _slots(workers: list[WorkerInfo]) -> int:
-    return sum(worker.slots for worker in workers)
+    return sum(worker.slots for worker in workers if worker.status == RUNNING)
 
 
 def _tell_clients(s: SchedulerState, message: Nodes) -> None:
@@ -157,10 +162,11 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
     """Fence a node: give its tasks to others, make again what it alone held."""
     if s.nodes.get(node.index) is not node:
         return
-    _requeue(s, node)
+    _requeue(s, node, reason)
     for unaware in s.elsewhere.values():
         unaware.discard(node.index)
     del s.nodes[node.index]
+    s.retiring.discard(node.index)
     s.fenced.append((node.peer, reason))
     for table in (s.frees, s.drops, s.forgotten_layers, s.forgotten_functions):
         table.pop(node.index, None)
@@ -183,16 +189,20 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
         if others is not None and not others:
             del s.replicas[task]
     s.journal.note(s.now, f"node gone: {reason}", node.info.name, ())
-    lose(s, lost)
+    # Before they are asked for data that was lost: they would put it there again.
     message = Nodes([], [node.index])
     _tell_clients(s, message)
     for other in s.nodes.values():
         s.say(other.peer, message)
+    lose(s, lost)
     _remove_inner(s, _processes(node))
 
 
-def _requeue(s: SchedulerState, node: NodeRecord) -> None:
-    """Queue the tasks assigned to a node again; it may still finish them first."""
+def _requeue(s: SchedulerState, node: NodeRecord, lost: str = "") -> None:
+    """Queue the tasks assigned to a node again; it may still finish them first.
+
+    What runs at most once stays with it, and fails if the node is ``lost``, and why.
+    """
     index = node.index
     given: list[int] = []
     for page in list(s.pages.values()):
@@ -203,8 +213,14 @@ def _requeue(s: SchedulerState, node: NodeRecord) -> None:
                 given.append(page.start + row)
     for task in given:
         # Those sent ahead after a task given back before went with it, and are told of.
-        page, row = s.pages[task >> PAGE_BITS], task - s.pages[task >> PAGE_BITS].start
+        page = s.pages[task >> PAGE_BITS]
+        row = task - page.start
         if page.state[row] == State.ASSIGNED and page.node[row] == index:
+            if page.layer[row].is_once:
+                if lost:
+                    what = f"node {node.info.name}, where it was, is gone: {lost}"
+                    fail(s, task, lost_once(s, task, what))
+                continue
             give_back(s, task, tell=False)
             s.elsewhere.setdefault(task, set()).add(index)
     for _, task in node.ahead:
@@ -213,7 +229,6 @@ def _requeue(s: SchedulerState, node: NodeRecord) -> None:
             found[0].state[found[1]] = State.WAITING
             found[0].node[found[1]] = -1
     node.ahead.clear()
-    node.assigned.clear()
 
 
 def remove_client(

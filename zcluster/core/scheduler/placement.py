@@ -42,7 +42,7 @@ def choose(s: SchedulerState, node: NodeRecord, page: Page, row: int) -> tuple[N
     for position, task in enumerate(page.indices[start:stop]):
         source = s.pages[task >> PAGE_BITS]
         at = task - source.start
-        if source.flags[at] & HELD and s.nodes[source.node[at]].is_accepting:
+        if source.flags[at] & HELD and s.nodes[source.node[at]].is_serving:
             # It cannot travel: it is in the heap of a worker there.
             return s.nodes[source.node[at]], -1
         fraction = slots[min(position, len(slots) - 1)].fraction if slots else 1.0
@@ -68,7 +68,7 @@ def resolve(s: SchedulerState, names: tuple[str, ...]) -> list[tuple[NodeRecord,
         if not node.is_accepting:
             continue
         whole = node.info.name in names or node.info.host in names or node.info.data in names
-        for worker in node.info.workers:
+        for worker in node.workers:
             if whole or worker.name in names:
                 found.append((node, worker.number))
     return found

@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import Any, TypeAlias
 
-from zcluster.core.scheduler import copying
+from zcluster.core.scheduler import copying, retiring
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS
 from zcluster.core.scheduler.records import ClientRecord, LayerRecord, Profile
 from zcluster.core.scheduler.restricted import fitting, why_nobody
@@ -56,14 +56,19 @@ def _info(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, Any]:
             "store_limit": node.info.store_limit,
             "lag": node.lag,
             "memory": list(node.memory),
+            "made": list(node.made),
+            "spilled": node.spilled,
             "assigned": sum(node.assigned.values()),
             "workers": [
                 {
+                    "number": worker.number,
                     "name": worker.name,
                     "pid": worker.pid,
                     "nthreads": worker.slots,
                     "memory_limit": worker.memory_limit,
                     "resources": worker.resources,
+                    "status": worker.status if node.retiring is None else "retiring",
+                    "reason": worker.reason if node.retiring is None else node.retiring.reason,
                 }
                 for worker in node.info.workers
             ],
@@ -99,6 +104,11 @@ def _rebalance(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, l
     """Have results moved (all, if none are named); the text has the nodes."""
     tasks = ask.tasks or (task for task, _, _ in s.rows())
     return copying.rebalance(s, tasks, map(int, ask.text.split()))
+
+
+def _retiring(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, str]:
+    """Return what nodes and workers that are to leave wait for, by name."""
+    return retiring.reasons(s)
 
 
 def _holders(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, list[int]]:
@@ -223,7 +233,6 @@ def _overview(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, An
     found = _info(s, client, ask)
     for shown, node in zip(found["nodes"], s.nodes.values(), strict=True):
         shown["slots"] = node.slots
-        shown["memory"] = list(node.memory)
     tasks = _tasks_by_name(s)
     return found | {
         "now": s.now,
@@ -369,6 +378,7 @@ _QUESTIONS = {
     "keys": _keys,
     "rebalance": _rebalance,
     "replicate": _replicate,
+    "retiring": _retiring,
     "nbytes": _nbytes,
     "spec": _spec,
 }

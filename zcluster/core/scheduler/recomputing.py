@@ -2,15 +2,16 @@
 
 A needed task whose inputs are at hand runs again; inputs that were let go run
 again before it; consumers are counted anew. An actor that was made is never made
-again unasked: its state would be gone. It fails, with all that needs it.
+again unasked: its state would be gone. It fails, with all that needs it. So does what
+runs at most once, and did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from zcluster.core.scheduler.assigning import enqueue, give_back
-from zcluster.core.scheduler.failing import fail, inherit_trouble
+from zcluster.core.scheduler.failing import fail, inherit_trouble, lost_once
 from zcluster.core.scheduler.pages import (
     DATA,
     DELIVERED,
@@ -79,8 +80,13 @@ def revive(s: SchedulerState, tasks: Iterable[int]) -> None:
         relink(s, again)
 
 
-def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
-    """Mark released tasks, and released inputs of theirs, as to be done again."""
+def need(
+    s: SchedulerState, stack: list[int], again: set[int], asked: Collection[int] = ()
+) -> None:
+    """Mark released tasks, and released inputs of theirs, as to be done again.
+
+    Those ``asked`` for by a user are, although they run at most once otherwise.
+    """
     while stack:
         task = stack.pop()
         if task in again:
@@ -100,7 +106,8 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
             if owner is not None:
                 s.say(owner.peer, Unreachable([task], -1))
             continue  # without an owner: `relink` gives it up
-        is_hopeless = _was_actor(page, row)  # `relink` gives it up too
+        # `relink` gives it up too.
+        is_hopeless = _was_actor(page, row) or (task not in asked and _ran_once(page, row))
         for task_in in page.inputs(row):
             source, at = s.find(task_in) or _no_row(task_in)
             source.refs[at] += 1
@@ -108,8 +115,8 @@ def need(s: SchedulerState, stack: list[int], again: set[int]) -> None:
                 stack.append(task_in)
 
 
-def relink(s: SchedulerState, again: set[int]) -> None:
-    """Count anew what unfinished consumers of recomputed tasks wait for."""
+def relink(s: SchedulerState, again: set[int], asked: Collection[int] = ()) -> None:
+    """Count anew what unfinished consumers of recomputed tasks wait for; see `need`."""
     pulled: list[int] = []
     for task, page, row in s.rows():
         state = page.state[row]
@@ -125,7 +132,8 @@ def relink(s: SchedulerState, again: set[int]) -> None:
             page.missing[row] += len(back)
             page.unplaced[row] += len(back)
             if state == _ASSIGNED:
-                pulled.append(task)
+                if not page.layer[row].is_once:  # it may have begun, and have had them
+                    pulled.append(task)
             else:
                 page.state[row] = _WAITING
                 page.node[row] = -1
@@ -135,7 +143,7 @@ def relink(s: SchedulerState, again: set[int]) -> None:
     for task in pulled:
         give_back(s, task, tell=True)
     for task in again:
-        _give_up_hopeless(s, task)
+        _give_up_hopeless(s, task, task in asked)
 
 
 def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -159,7 +167,7 @@ def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
         enqueue(s, task, page, row)
 
 
-def _give_up_hopeless(s: SchedulerState, task: int) -> None:
+def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
     """End a task to be done again that cannot be: an input failed, or its data is gone."""
     page, row = s.find(task) or _no_row(task)
     if page.flags[row] & DATA:
@@ -169,6 +177,9 @@ def _give_up_hopeless(s: SchedulerState, task: int) -> None:
     if _was_actor(page, row):
         page.size[row] = 0  # if somebody asks for it, it is made anew
         fail(s, task, lost_actor(s, task))
+        return
+    if not is_asked and _ran_once(page, row):
+        fail(s, task, lost_once(s, task, "its result is gone"))
         return
     for task_in in page.inputs(row):
         source, at = s.find(task_in) or _no_row(task_in)
@@ -192,6 +203,11 @@ def _was_actor(page: Page, row: int) -> bool:
     """Whether a task's result is an actor that has been made; it had a size then."""
     needs = page.layer[row].needs
     return needs is not None and needs.actor and page.size[row] > 0
+
+
+def _ran_once(page: Page, row: int) -> bool:
+    """Whether a task may have run that runs at most once."""
+    return page.layer[row].is_once and page.attempt[row] > 0
 
 
 def lost_actor(s: SchedulerState, task: int) -> Failure:
@@ -224,6 +240,8 @@ def _unfinish_whole(s: SchedulerState, layer: LayerRecord, stack: list[int]) -> 
                 page.missing[row] += 1
                 page.unplaced[row] += 1
                 if page.state[row] == _ASSIGNED:
+                    if page.layer[row].is_once:
+                        continue
                     give_back(s, task, tell=True)
                 page.state[row] = _WAITING
 

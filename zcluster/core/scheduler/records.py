@@ -8,10 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zcluster.protocol.messages import ErrorInfo, Layer, Message, Needs, NodeInfo, Slot
+from zcluster.protocol.messages import (
+    ErrorInfo,
+    Layer,
+    Message,
+    Needs,
+    NodeInfo,
+    Slot,
+    WorkerInfo,
+)
 from zcluster.types import Buffer, Frames
 
 __all__ = [
+    "RUNNING",
     "ClientRecord",
     "Effect",
     "Failure",
@@ -20,11 +29,14 @@ __all__ = [
     "LayerRecord",
     "NodeRecord",
     "Profile",
+    "Retirement",
     "SchedulerSettings",
     "StuckProfile",
     "Submission",
 ]
 
+#: The status of workers that take work; see `zcluster.protocol.records.WorkerInfo`.
+RUNNING = "running"
 #: Tasks a journal may name, for each of its entries.
 _NAMED = 10
 
@@ -47,7 +59,7 @@ class SchedulerSettings:
     client_grace : float
         A client that cannot be reached for so long is released.
     kills : int
-        Workers a task may take down before it fails.
+        Workers a task may take down; it fails with the last of them.
     inline_bytes : int
         Small results kept for consumers on other nodes, in bytes.
     client_credit : int
@@ -63,7 +75,7 @@ class SchedulerSettings:
     client_grace: float = 10.0
     kills: int = 3
     inline_bytes: int = 64 << 20
-    client_credit: int = 64 << 20
+    client_credit: int = 16 << 20
     batch: int = 512
     journal: int = 20_000
 
@@ -136,6 +148,11 @@ class LayerRecord:
     parent: LayerRecord | None = None
 
     @property
+    def is_once(self) -> bool:
+        """Whether a task that may have begun must not begin again."""
+        return self.needs is not None and self.needs.at_most_once
+
+    @property
     def threads(self) -> int:
         """How many slots each task takes."""
         return 1 if self.profile is None else self.profile.threads
@@ -193,8 +210,39 @@ class ClientRecord:
 
 
 @dataclass(slots=True)
+class Retirement:
+    """How far a node is that is to leave; see `zcluster.core.scheduler.retiring`.
+
+    Attributes
+    ----------
+    leaves : bool
+        Whether it ends in the end, and is not only left without work and data.
+    moving : dict of int to int
+        Results on their way to others: the node that fetches each.
+    refused : dict of int to set of int
+        Nodes that could not take a result, until ``retry_at``.
+    reason : str
+        What it waits for.
+    is_empty, is_told : bool
+        Whether nothing is left to do there; whether it was told to leave.
+    """
+
+    leaves: bool
+    moving: dict[int, int] = field(default_factory=dict)
+    refused: dict[int, set[int]] = field(default_factory=dict)
+    retry_at: float = 0.0
+    reason: str = ""
+    is_empty: bool = False
+    is_told: bool = False
+
+
+@dataclass(slots=True)
 class NodeRecord:
-    """A node's incarnation. ``assigned`` counts tasks by callable."""
+    """A node's incarnation. ``assigned`` counts tasks by callable.
+
+    ``slots`` are those of workers that take work. ``memory`` is what each worker, by number,
+    has for itself, and ``made`` what results that it made take of the store.
+    """
 
     index: int
     peer: int
@@ -207,7 +255,9 @@ class NodeRecord:
     layers: set[int] = field(default_factory=set)
     room: float = 0.0
     memory: list[int] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
     store_used: int = 0
+    spilled: int = 0
     lag: float = 0.0
     #: Resources given away, by worker number and name.
     spent: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -216,11 +266,27 @@ class NodeRecord:
     blocked: dict[int, int] = field(default_factory=dict)
     #: When tasks were last asked back from it.
     recall_asked: float = float("-inf")
+    #: If it takes no more work and is to leave.
+    retiring: Retirement | None = None
+    #: Workers it has or had, by number, without those that were retired.
+    known: set[int] = field(default_factory=set)
 
     @property
     def is_accepting(self) -> bool:
         """Whether new tasks may go there."""
-        return self.away_since is None and self.slots > 0
+        return self.away_since is None and self.slots > 0 and self.retiring is None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether what needs something that cannot leave the node may go there."""
+        retiring = self.retiring
+        gone = retiring is not None and retiring.is_told
+        return self.away_since is None and bool(self.info.workers) and not gone
+
+    @property
+    def workers(self) -> list[WorkerInfo]:
+        """Its workers that take work."""
+        return [worker for worker in self.info.workers if worker.status == RUNNING]
 
     def count_assigned(self, function: bytes, change: int) -> None:
         """Note that tasks came or went."""

@@ -43,7 +43,7 @@ def _all_workers(s: SchedulerState) -> list[tuple[NodeRecord, int]]:
         (node, worker.number)
         for node in s.nodes.values()
         if node.is_accepting
-        for worker in node.info.workers
+        for worker in node.workers
     ]
 
 
@@ -107,12 +107,18 @@ def dispatch_restricted(s: SchedulerState, batches: dict[int, AssignBatch]) -> I
 def why_nobody(s: SchedulerState, profile: Profile | None) -> str:
     """Return why no worker that is here could run a task; empty if one could."""
     nodes = [node for node in s.nodes.values() if node.is_accepting]
+    paused = _paused(s)
+    if not nodes and paused:
+        return f"all workers are paused: {paused}"
     if not nodes:
-        away = f", and {len(s.nodes)} nodes cannot be reached" if s.nodes else ""
-        return f"no worker is here{away}; start workers, or wait until they have joined"
+        away = sum(node.away_since is not None for node in s.nodes.values())
+        leaving = sum(node.retiring is not None for node in s.nodes.values())
+        others = f", and {away} nodes cannot be reached" if away else ""
+        others += f", and {leaving} nodes are to leave" if leaving else ""
+        return f"no worker is here{others}; start workers, or wait until they have joined"
     if profile is None or fitting(s, profile):
         return ""
-    workers = [worker for node in nodes for worker in node.info.workers]
+    workers = [worker for node in nodes for worker in node.workers]
     wishes = []
     if profile.workers:
         wishes.append(f"one of the workers {', '.join(profile.workers)}")
@@ -127,10 +133,23 @@ def why_nobody(s: SchedulerState, profile: Profile | None) -> str:
         described.append(f"{worker.name} ({worker.slots} threads{has})")
     more = ", …" if len(workers) > 10 else ""
     hint = "submit it with allow_other_workers=True, or " if profile.workers else ""
+    others = f" (paused: {paused})" if paused else ""
     return (
-        f"it needs {' with '.join(wishes)}, and the workers here are {', '.join(described)}{more}; "
-        f"{hint}start such a worker"
+        f"it needs {' with '.join(wishes)}, and the workers here are {', '.join(described)}{more}"
+        f"{others}; {hint}start such a worker"
     )
+
+
+def _paused(s: SchedulerState) -> str:
+    """Return which workers take no work for now, and why."""
+    found = [
+        f"{worker.name} ({worker.reason})"
+        for node in s.nodes.values()
+        if node.away_since is None
+        for worker in node.info.workers
+        if worker.status == "paused"
+    ]
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def tell_stuck(s: SchedulerState) -> None:

@@ -133,7 +133,9 @@ def _accept_earlier(s: SchedulerState, task: int, page: Page, row: int, state: i
         leave_node(s, task, page, row, tell=True)
         # What was sent ahead after it waits there for a result that will not be made.
         for heir in list(page.heirs(row)):
-            give_back(s, heir, tell=True)
+            found = s.find(heir)
+            if found is not None and not found[0].layer[found[1]].is_once:
+                give_back(s, heir, tell=True)
     else:
         # It was taken back, so consumers count it as not placed.
         for heir in page.heirs(row):
@@ -184,6 +186,7 @@ def finish_row(s: SchedulerState, task: int, page: Page, row: int) -> None:
         release(s, task, page, row)
     if s.kills or s.tries:
         s.kills.pop(task, None)
+        s.ends.pop(task, None)
         s.tries.pop(task, None)
 
 

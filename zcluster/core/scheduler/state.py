@@ -90,6 +90,8 @@ class SchedulerState:
         self.inline: OrderedDict[int, bytes] = OrderedDict()
         self.inline_bytes = 0
         self.kills: dict[int, int] = {}
+        #: How the workers ended that an unfinished task took down, the last few.
+        self.ends: dict[int, list[str]] = {}
         self.tries: dict[int, int] = {}
         self.bound: dict[int, tuple[int, int, tuple[tuple[str, float], ...]]] = {}
         self.durations: dict[bytes, float] = {}
@@ -102,6 +104,8 @@ class SchedulerState:
         self.freed_bytes = 0
         self.freed_since: float | None = None
         self.drops: dict[int, list[int]] = {}
+        #: Those of the tasks in ``drops`` that are to be stopped where they run.
+        self.forced: set[int] = set()
         self.forgotten_layers: dict[int, list[int]] = {}
         self.forgotten_functions: dict[int, list[bytes]] = {}
         self.dying: deque[int] = deque()
@@ -122,6 +126,8 @@ class SchedulerState:
         self.refused_messages = 0
         #: Results on their way to another node, which they leave then: (task, to) -> from.
         self.moves: dict[tuple[int, int], int] = {}
+        #: Nodes that take no more work and are to leave.
+        self.retiring: set[int] = set()
         #: What the driver says of its process, for those who ask.
         self.about: dict[str, Any] = {}
         self.now = 0.0

@@ -84,7 +84,7 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
         else:
             # Somebody else had it run again: the client that asks heard of the failure alone.
             _tell_state(s, client, task, *found)
-    again: list[int] = []
+    again: dict[int, None] = {}
     while stack:
         task = stack.pop()
         found = s.find(task)
@@ -94,7 +94,7 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
         # From here on as a result that was let go.
         page.state[row] = State.RELEASED
         del s.failures[task]
-        again.append(task)
+        again[task] = None
         stack.extend(page.inputs(row))
         layer = page.layer[row]
         layer = layer.parent or layer
@@ -104,9 +104,9 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
             stack.extend(range(whole.first, whole.first + whole.count))
     wanted = [task for task in again if _is_needed(s, task)]
     marked: set[int] = set()
-    need(s, wanted, marked)
+    need(s, wanted, marked, again)
     if marked:
-        relink(s, marked)
+        relink(s, marked, again)
 
 
 def _is_needed(s: SchedulerState, task: int) -> bool:

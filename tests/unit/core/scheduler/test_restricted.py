@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from zcluster.core.scheduler.questions import explain
 from zcluster.core.scheduler.restricted import STUCK_SECONDS
 from zcluster.errors import ProtocolError
-from zcluster.protocol.messages import Blocked, Needs, Stuck
+from zcluster.protocol.messages import Blocked, Needs, Stuck, Workers
 
 
 def stuck(d: Any) -> list[Stuck]:
@@ -162,3 +164,48 @@ def test_a_node_speaks_of_its_own_tasks_alone(desk: Any, graph_of: Any) -> None:
     liar = other if name == "one" else node
     d.tell(liar, Blocked([first, 77], True))
     assert d.state.nodes[liar.index].blocked == {}
+
+
+def paused(d: Any, node: Any, *numbers: int) -> None:
+    """Have a node say that some of its workers take no work."""
+    workers = [
+        replace(worker, status="paused", reason="its memory is full")
+        if worker.number in numbers
+        else replace(worker, status="running", reason="")
+        for worker in d.state.nodes[node.index].info.workers
+    ]
+    d.tell(node, Workers(workers))
+
+
+def test_paused_workers_do_not_count(desk: Any, graph_of: Any) -> None:
+    """Neither their slots, nor as those that some tasks want, nor in what is told of them."""
+    d = desk()
+    client, node = d.client(), d.node(workers=2, resources={"GPU": 1.0})
+    paused(d, node, 0)
+    first = d.submit(client, graph_of([()] * 2, needs=Needs({"GPU": 1.0})))
+    assert d.assigned() == {"n": [first]}
+    assert d.state.nodes[node.index].spent == {1: {"GPU": 1.0}}
+    other = d.submit(client, graph_of([()]))
+    assert d.assigned() == {}
+    paused(d, node)
+    assert d.assigned() == {"n": [first + 1]}
+    assert d.state.nodes[node.index].slots == 2
+    d.finish(node, [first])
+    assert d.assigned() == {"n": [other]}
+
+
+def test_who_waits_for_a_paused_worker_is_told_so(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node(workers=2)
+    paused(d, node, 1)
+    named = d.submit(client, graph_of([()], workers=["n-1"]))
+    assert "paused: n-1 (its memory is full)" in stuck(d)[0].reasons[0]
+    paused(d, node, 0, 1)
+    other = d.submit(client, graph_of([()]))
+    (told,) = stuck(d)
+    assert told.tasks == [other]
+    reason = "all workers are paused: n-0 (its memory is full); n-1 (its memory is full)"
+    assert told.reasons == [reason]
+    assert explain(d.state, named).endswith(reason)
+    paused(d, node)
+    assert d.assigned() == {"n": [named, other]}

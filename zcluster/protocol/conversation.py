@@ -1,0 +1,318 @@
+"""The connecting end of a conversation, as a pure state machine.
+
+The states::
+
+    connecting ──welcome──▶ live ──disconnect, gap──▶ connecting (new connection)
+        │                     │
+        └──refused, or nobody there for too long──▶ over
+
+A connection that broke is never reused: ZeroMQ would reconnect by itself and
+drop what was queued, silently. A new connection is opened, says hello with the
+session token and the last number heard, and both ends say again what the other
+has missed.
+
+How long this end tries depends on what it sees: a refused connection means that
+the process at the other end is gone (``grace``); one that opens and does not
+answer, or that neither opens nor is refused, means that it is frozen or cut off
+(``patience``).
+
+What happens comes in with the time, what is to be done goes out to a `Wire`, and
+what the owner must know goes to its callbacks. The driver with sockets is
+`zcluster.transport.link`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from zcluster.errors import ProtocolError
+from zcluster.protocol.frames import Decoder, check_frames, encode
+from zcluster.protocol.messages import (
+    Acknowledge,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Reconnect,
+    Refused,
+    Welcome,
+)
+from zcluster.protocol.session import Session, read_head, unsequenced
+from zcluster.types import Buffer, Frames
+
+__all__ = ["HEARTBEAT_SECONDS", "PAUSE_SECONDS", "Conversation", "Wire"]
+
+#: Each end says something at least this often.
+HEARTBEAT_SECONDS = 0.5
+#: Whoever is told the time only after so long was paused itself, and blames nobody for it.
+PAUSE_SECONDS = 1.0
+#: Connections are made at least so far apart: a server that cannot understand us, of
+#: another version perhaps, is not to be asked without pause.
+_REOPEN_SECONDS = 0.05
+#: One that is neither made nor refused within this is tried afresh: the system would try the old
+#: one again ever more seldom, and be late when the network is back.
+_CONNECT_SECONDS = 2.0
+#: How often this end looks whether it has waited too long.
+_WATCH_SECONDS = 0.1
+#: A timer may come this much before its time.
+_EARLY = 1e-3
+
+_ACK = encode(Acknowledge())
+
+
+class Wire(Protocol):
+    """The connection of one conversation: there is one at a time, or none."""
+
+    def open(self) -> None:
+        """Make a new connection; what happens to it is told by the ``on_…`` methods."""
+
+    def send(self, frames: Sequence[Buffer]) -> bool:
+        """Send a message on it; False if it cannot be sent."""
+
+    def close(self, is_last_word_sent: bool) -> None:
+        """Give it up, if there is one; what was sent last may need a moment to leave."""
+
+    def call_after(self, seconds: float) -> None:
+        """Have `Conversation.on_time` called after some seconds, besides all other calls."""
+
+
+class Conversation:
+    """A conversation with a server, kept alive over reconnects.
+
+    Parameters
+    ----------
+    wire : Wire
+    address : str
+        The server, for messages to people.
+    now : float
+        The time, in seconds of any clock that never goes back.
+    hello : callable
+        ``hello(token, seen)`` returns the hello to say.
+    accepts : sequence of message types
+        What the server may say.
+    on_message : callable
+        ``on_message(message, payload frames)``.
+    on_welcome : callable
+        Called with the first `Welcome`.
+    on_lost : callable
+        Called once, with a sentence, when the server refused or is gone.
+    timeout, grace, patience : float
+        Seconds to wait: for the first welcome; for a server that refuses
+        connections; for one that does not and does not answer.
+    beat : callable
+        Makes a heartbeat.
+
+    Attributes
+    ----------
+    is_live : bool
+        Whether the server has welcomed this end and not been cut off since.
+    is_over : bool
+    token : bytes
+        Of the session; empty before the first welcome.
+    refused : int
+        Messages that were nonsense here.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        address: str,
+        now: float,
+        *,
+        hello: Callable[[bytes, int], Hello],
+        accepts: Sequence[type[Message]],
+        on_message: Callable[[Any, list[bytes]], None],
+        on_welcome: Callable[[Welcome], None],
+        on_lost: Callable[[str], None],
+        timeout: float = 30.0,
+        grace: float = 2.0,
+        patience: float = 30.0,
+        beat: Callable[[], Heartbeat] = lambda: Heartbeat(0.0),
+    ) -> None:
+        self.address = address
+        self.refused = 0
+        self.is_live = False
+        self.is_over = False
+        self.token = b""
+        self._wire = wire
+        self._hello = hello
+        self._decoder = Decoder(accepts)
+        self._on_message = on_message
+        self._on_welcome = on_welcome
+        self._on_lost = on_lost
+        self._beat = beat
+        self._timeout, self._grace, self._patience = timeout, grace, patience
+        self._session = Session()
+        self._is_open = False
+        self._is_refused = self._is_connected = False
+        self._broken_since = now
+        self._last_beat = 0.0
+        self._opened = 0.0
+        self._told = now
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes sent that the server has not acknowledged."""
+        return self._session.in_flight
+
+    def begin(self, now: float) -> None:
+        """Make the first connection."""
+        self._open(now)
+
+    # -------------------------------------------------------------------- sending
+
+    def send(self, message: Message, frames: Frames, now: float) -> None:
+        """Say something; it arrives once and in order, over reconnects too."""
+        if self.is_over:
+            return
+        wire = self._session.say(encode(message), frames)
+        if self.is_live and not self._wire.send(wire):
+            self.reopen(now)
+
+    def close(self, goodbye: bool = True) -> None:
+        """End the conversation; say so if ``goodbye``."""
+        if self.is_over:
+            return
+        self.is_over = True
+        is_said = goodbye and self.is_live
+        if is_said:
+            self._wire.send(self._session.say(encode(Goodbye())))
+        self._shut(is_said)
+
+    # ----------------------------------------------------------------- connecting
+
+    def on_connected(self) -> None:
+        """The connection stands; nobody has answered on it yet."""
+        self._is_connected = True
+        self._is_refused = False
+
+    def on_refused(self) -> None:
+        """Nobody listens there."""
+        self._is_refused = True
+
+    def on_disconnected(self, now: float) -> None:
+        """The connection broke; all that came over it was handed in."""
+        self.reopen(now)
+
+    def reopen(self, now: float) -> None:
+        """Give up the connection and make another one."""
+        if self.is_over:
+            return
+        if self.is_live:
+            self._broken_since = now
+        self._shut()
+        wait = self._opened + _REOPEN_SECONDS - now
+        if wait > 0:
+            self._wire.call_after(wait)
+        else:
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        self._opened = now
+        self._is_open = True
+        self._is_refused = self._is_connected = False
+        self._wire.open()
+        self._wire.send(unsequenced(encode(self._hello(self.token, self._session.heard))))
+
+    def _shut(self, is_last_word_sent: bool = False) -> None:
+        self.is_live = self._is_open = False
+        self._wire.close(is_last_word_sent)
+
+    def on_time(self, now: float) -> float:
+        """Time passed; return after how many seconds to be told again, at the latest."""
+        pause, self._told = now - self._told, now
+        if self.is_over:
+            return HEARTBEAT_SECONDS
+        if pause > PAUSE_SECONDS:
+            # This end heard nobody because it did not listen.
+            self._broken_since = min(now, self._broken_since + pause)
+        if not self._is_open and now >= self._opened + _REOPEN_SECONDS - _EARLY:
+            self._open(now)
+        if not self.is_live:
+            is_heard_of = self._is_connected or self._is_refused
+            if self._is_open and not is_heard_of and now - self._opened > _CONNECT_SECONDS:
+                self.reopen(now)
+            self._give_up_if_due(now)
+        elif now - self._last_beat >= HEARTBEAT_SECONDS:
+            # Also between other messages: it says more than that we live.
+            self._last_beat = now
+            self._say_bare(encode(self._beat()), now)
+        return HEARTBEAT_SECONDS / 2 if self.is_live else _WATCH_SECONDS
+
+    def _give_up_if_due(self, now: float) -> None:
+        waited = now - self._broken_since
+        if not self.token:
+            if waited > self._timeout:
+                self._lose(f"nobody answered at {self.address} within {self._timeout:g} s")
+        elif waited > (self._grace if self._is_refused else self._patience):
+            state = "refuses connections" if self._is_refused else "does not answer"
+            self._lose(f"{self.address} {state}, for {waited:.1f} s now")
+
+    def _lose(self, reason: str) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self._shut()
+            self._on_lost(reason)
+
+    def _say_bare(self, control: bytes, now: float) -> None:
+        if not self._wire.send(self._session.bare(control)):
+            self.reopen(now)
+
+    # ------------------------------------------------------------------ receiving
+
+    def on_frames(self, frames: list[bytes], now: float) -> bool:
+        """Take a message of the current connection; False if that is given up for it."""
+        try:
+            self._hear(frames, now)
+        except ProtocolError:
+            # A gap, or nonsense: a fresh connection resends what is missing.
+            self.refused += 1
+            self.reopen(now)
+            return False
+        return True
+
+    def acknowledge(self, now: float) -> None:
+        """Say what was heard, if enough was; call it after a burst of messages."""
+        if self.is_live and self._session.is_ack_due:
+            self._say_bare(_ACK, now)
+
+    def _hear(self, frames: list[bytes], now: float) -> None:
+        sequence, acknowledged, control = read_head(frames[0])
+        payload = frames[1:]
+        message = self._decoder.decode(control)
+        check_frames(payload)
+        if isinstance(message, Welcome):
+            self._welcome(message, now)
+            return
+        if isinstance(message, Refused):
+            self._lose(message.reason)
+            return
+        if isinstance(message, Reconnect):
+            self.reopen(now)
+            return
+        if not self.is_live:
+            return
+        if not self._session.hear(sequence, acknowledged, sum(map(len, frames))):
+            return
+        if isinstance(message, Goodbye):
+            self._lose(message.reason or "the scheduler was closed")
+        elif not isinstance(message, Acknowledge | Heartbeat):
+            self._on_message(message, payload)
+
+    def _welcome(self, message: Welcome, now: float) -> None:
+        if message.resumed:
+            again = self._session.unheard(message.seen)
+        elif self.token:
+            self._lose("the scheduler no longer knows the session")
+            return
+        else:
+            again = self._session.unheard(0)
+        first = not self.token
+        self.token = message.token
+        self.is_live = True
+        for wire in again:
+            if self.is_live and not self._wire.send(wire):
+                self.reopen(now)
+        if first:
+            self._on_welcome(message)

@@ -1,0 +1,299 @@
+"""The listening end of many conversations, as a pure state machine.
+
+A peer is known by the session token it was given, never by its route: a route
+names one connection, and a peer that comes back has another. What a stranger
+says before a valid hello is counted, and answered with `Reconnect`: it may be a
+peer whose connection was given up here. What a peer says wrongly ends its
+session, with the reason.
+
+ZeroMQ does not tell a ROUTER which peer went. Its monitor tells that one did;
+then every peer is sent an acknowledgement (`Reception.probe`), and whoever cannot
+be reached is the one that is gone.
+
+What happens comes in with the time, what is to be sent goes out to a function,
+and what the owner must know goes to its callbacks. The driver with sockets is
+`zcluster.transport.hub`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from zcluster.errors import ProtocolError
+from zcluster.protocol.conversation import HEARTBEAT_SECONDS
+from zcluster.protocol.frames import Decoder, check_frames, encode
+from zcluster.protocol.messages import (
+    PROTOCOL,
+    Acknowledge,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Reconnect,
+    Refused,
+    Welcome,
+)
+from zcluster.protocol.session import Session, read_head, unsequenced
+from zcluster.types import Buffer, Frames
+
+__all__ = ["PROBES", "Reception"]
+
+_log = logging.getLogger(__name__)
+_ACK = encode(Acknowledge())
+_RECONNECT = encode(Reconnect())
+#: Seconds after a disconnect at which peers are to be probed: ZeroMQ forgets the
+#: route of a closed connection a little later than it reports the close.
+PROBES = (0.0, 0.01, 0.1, 0.5)
+
+
+class _Peer:
+    """What is known of a peer."""
+
+    __slots__ = (
+        "decoder",
+        "incarnation",
+        "last_sent",
+        "number",
+        "role",
+        "route",
+        "session",
+        "token",
+    )
+
+    def __init__(
+        self, number: int, role: str, decoder: Decoder, incarnation: bytes, token: bytes
+    ) -> None:
+        self.number = number
+        self.role = role
+        self.decoder = decoder
+        self.incarnation = incarnation
+        self.route: bytes | None = None
+        self.session = Session()
+        self.token = token
+        self.last_sent = 0.0
+
+
+class Reception:
+    """Serves conversations.
+
+    Parameters
+    ----------
+    send : callable
+        ``send(route, frames)`` sends a message on a connection; False if it is
+        unreachable, or so far behind that its queue is full.
+    make_token : callable
+        Returns 16 bytes that nobody can guess.
+    accepts : mapping of str to message types
+        For each role a peer may have, what it may say.
+    on_hello : callable
+        ``on_hello(peer, hello)`` returns the `Welcome` (its token and session
+        fields are filled in here) or `Refused`.
+    on_message : callable
+        ``on_message(peer, message, payload frames)``.
+    on_disconnect, on_resume : callables
+        A peer cannot be reached for now; it is back, with nothing lost.
+    on_gone : callable
+        ``on_gone(peer, reason)``: it said goodbye or broke the protocol.
+
+    Attributes
+    ----------
+    refused : int
+        Messages that were refused.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes, Sequence[Buffer]], bool],
+        make_token: Callable[[], bytes],
+        *,
+        accepts: Mapping[str, Sequence[type[Message]]],
+        on_hello: Callable[[int, Hello], Welcome | Refused],
+        on_message: Callable[[int, Any, list[bytes]], None],
+        on_disconnect: Callable[[int], None],
+        on_resume: Callable[[int], None],
+        on_gone: Callable[[int, str], None],
+    ) -> None:
+        self.refused = 0
+        self._send = send
+        self._make_token = make_token
+        self._decoders = {role: Decoder(kinds) for role, kinds in accepts.items()}
+        self._hello_decoder = Decoder((Hello,))
+        self._on_hello = on_hello
+        self._on_message = on_message
+        self._on_disconnect = on_disconnect
+        self._on_resume = on_resume
+        self._on_gone = on_gone
+        self._peers: dict[int, _Peer] = {}
+        self._routes: dict[bytes, _Peer] = {}
+        self._tokens: dict[bytes, _Peer] = {}
+        self._next = 1
+
+    # -------------------------------------------------------------------- sending
+
+    def send(self, number: int, message: Message, frames: Frames, now: float) -> None:
+        """Say something to a peer; kept and said again if it is cut off now."""
+        peer = self._peers.get(number)
+        if peer is not None:
+            wire = peer.session.say(encode(message), frames)
+            if peer.route is not None:
+                self._transmit(peer, wire, now)
+
+    def in_flight(self, number: int) -> int:
+        """Return the bytes a peer has not acknowledged (0 for unknown peers)."""
+        peer = self._peers.get(number)
+        return 0 if peer is None else peer.session.in_flight
+
+    def forget(self, number: int, reason: str = "") -> None:
+        """End a peer's session; with a reason, it is told first."""
+        peer = self._peers.pop(number, None)
+        if peer is None:
+            return
+        self._tokens.pop(peer.token, None)
+        if peer.route is not None:
+            if reason:
+                self._send(peer.route, unsequenced(encode(Refused(reason))))
+            self._routes.pop(peer.route, None)
+            peer.route = None
+
+    def say_goodbye(self, reason: str) -> None:
+        """Say goodbye to all peers that can be reached."""
+        for peer in self._peers.values():
+            if peer.route is not None:
+                self._send(peer.route, peer.session.say(encode(Goodbye(reason))))
+
+    def _transmit(self, peer: _Peer, wire: Sequence[Buffer], now: float) -> None:
+        assert peer.route is not None
+        if self._send(peer.route, wire):
+            peer.last_sent = now
+        else:
+            self.cut(peer.number)
+
+    def cut(self, number: int) -> None:
+        """Give up a peer's connection: it cannot be reached."""
+        peer = self._peers.get(number)
+        if peer is not None and peer.route is not None:
+            self._routes.pop(peer.route, None)
+            peer.route = None
+            self._on_disconnect(number)
+
+    # ------------------------------------------------------------------- liveness
+
+    def probe(self, now: float) -> None:
+        """A connection ended some time ago: find out whose."""
+        for peer in list(self._routes.values()):
+            self._transmit(peer, peer.session.bare(_ACK), now)
+
+    def on_time(self, now: float, lag: float) -> float:
+        """Send heartbeats; return after how many seconds to be told again."""
+        beat = encode(Heartbeat(lag))
+        for peer in list(self._routes.values()):
+            if now - peer.last_sent >= HEARTBEAT_SECONDS:
+                self._transmit(peer, peer.session.bare(beat), now)
+        return HEARTBEAT_SECONDS
+
+    # ------------------------------------------------------------------ receiving
+
+    def on_frames(self, frames: list[bytes], now: float) -> None:
+        """Take a message: the route it came by, and its frames."""
+        peer = self._routes.get(frames[0])
+        try:
+            if peer is None:
+                self._meet(frames, now)
+            else:
+                self._hear(peer, frames, now)
+        except ProtocolError as error:
+            self.refused += 1
+            if peer is None:
+                # It may be gone again, or read nothing: then it learns nothing.
+                self._send(frames[0], unsequenced(_RECONNECT))
+            else:
+                _log.warning("closing the session of %s %d: %s", peer.role, peer.number, error)
+                self.forget(peer.number, str(error))
+                self._on_gone(peer.number, str(error))
+
+    def _hear(self, peer: _Peer, frames: list[bytes], now: float) -> None:
+        if len(frames) < 2:
+            raise ProtocolError("a message without frames")
+        sequence, acknowledged, control = read_head(frames[1])
+        message = peer.decoder.decode(control)
+        payload = frames[2:]
+        check_frames(payload)
+        size = 0
+        for frame in frames:
+            size += len(frame)
+        if not peer.session.hear(sequence, acknowledged, size):
+            return
+        if isinstance(message, Goodbye):
+            self.forget(peer.number)
+            self._on_gone(peer.number, message.reason)
+            return
+        if not isinstance(message, Acknowledge):
+            self._on_message(peer.number, message, payload)
+        if peer.session.is_ack_due and peer.route is not None:
+            self._transmit(peer, peer.session.bare(_ACK), now)
+
+    def _meet(self, frames: list[bytes], now: float) -> None:
+        """Hear a stranger out: a hello is answered, anything else refused."""
+        if len(frames) != 2:
+            raise ProtocolError(f"a stranger's message of {len(frames)} frames")
+        sequence, _, control = read_head(frames[1])
+        if sequence != 0:
+            raise ProtocolError("a stranger's message with a sequence number")
+        hello: Hello = self._hello_decoder.decode(control)
+        answer = self._answer(frames[0], hello)
+        if isinstance(answer, Refused):
+            self.refused += 1
+        self._send(frames[0], unsequenced(encode(answer)))
+        peer = self._routes.get(frames[0])
+        if isinstance(answer, Welcome) and answer.resumed and peer is not None:
+            # First back, then told: it may be gone again in the middle of that.
+            self._on_resume(peer.number)
+            for wire in peer.session.unheard(hello.seen):
+                if peer.route is not None:
+                    self._transmit(peer, wire, now)
+
+    def _answer(self, route: bytes, hello: Hello) -> Welcome | Refused:
+        if hello.protocol[0] != PROTOCOL[0]:
+            return Refused(
+                f"protocol {hello.protocol[0]}.{hello.protocol[1]} of zcluster {hello.package} "
+                f"is not spoken here, which speaks {PROTOCOL[0]}.{PROTOCOL[1]}; "
+                "install the same version on both sides"
+            )
+        decoder = self._decoders.get(hello.role)
+        if decoder is None:
+            return Refused(f"role {hello.role!r} is unknown, expected {', '.join(self._decoders)}")
+        if hello.token:
+            return self._resume(route, hello)
+        peer = _Peer(self._next, hello.role, decoder, hello.incarnation, self._make_token())
+        peer.route = route
+        self._next += 1
+        self._peers[peer.number] = self._routes[route] = self._tokens[peer.token] = peer
+        try:
+            answer = self._on_hello(peer.number, hello)
+        except ProtocolError as error:
+            answer = Refused(str(error))
+        if isinstance(answer, Refused):
+            self.forget(peer.number)
+            return answer
+        return replace(answer, token=peer.token, resumed=False, seen=0)
+
+    def _resume(self, route: bytes, hello: Hello) -> Welcome | Refused:
+        peer = self._tokens.get(hello.token)
+        if peer is None or peer.incarnation != hello.incarnation:
+            return Refused("the session is over: it was away for too long, or was fenced")
+        try:
+            peer.session.unheard(hello.seen)
+        except ProtocolError as error:
+            self.forget(peer.number)
+            self._on_gone(peer.number, str(error))
+            return Refused(f"the session cannot go on: {error}")
+        if peer.route is not None:
+            self._routes.pop(peer.route, None)
+        peer.route = route
+        self._routes[route] = peer
+        welcome = Welcome(0, b"", True, 0, "", "", {})
+        return replace(welcome, token=peer.token, seen=peer.session.heard)

@@ -1,0 +1,135 @@
+"""Pretend time: a heap of what will happen, and processes that can be paused and killed in it."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Clock", "Process"]
+
+#: The most messages that one round of a process's loop takes in.
+_BURST = 64
+#: How long a message may wait for the loop to look.
+_ROUND = 2e-4
+
+
+class Clock:
+    """What will happen, and when.
+
+    Examples
+    --------
+    >>> clock = Clock()
+    >>> clock.after(2.0, print, "second")
+    >>> clock.after(1.0, print, "first")
+    >>> while clock.step():
+    ...     pass
+    first
+    second
+    >>> clock.now
+    2.0
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events = 0
+        self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
+        self._count = 0
+
+    def at(self, time: float, call: Callable[..., Any], *args: Any) -> None:
+        """Make a call at a time; what is for the same time happens in the order given."""
+        self._count += 1
+        heapq.heappush(self._heap, (max(time, self.now), self._count, call, args))
+
+    def after(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
+        """Make a call after some seconds."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + seconds, self._count, call, args))
+
+    @property
+    def next_time(self) -> float | None:
+        """When the next call is due."""
+        return self._heap[0][0] if self._heap else None
+
+    def step(self) -> bool:
+        """Make the next call; False if there is none."""
+        if not self._heap:
+            return False
+        self.now, _, call, args = heapq.heappop(self._heap)
+        self.events += 1
+        call(*args)
+        return True
+
+
+class Process:
+    """A process with a loop: it takes what arrived, then its timers, then what follows of both.
+
+    While it is frozen what arrives gathers, and timers are late. When it is dead nothing happens.
+
+    Parameters
+    ----------
+    clock : Clock
+    chance : random.Random
+    on_idle : callable
+        Called at the end of each round of the loop.
+    """
+
+    def __init__(self, clock: Clock, chance: random.Random, on_idle: Callable[[], None]) -> None:
+        self.is_frozen = False
+        self.is_dead = False
+        self._clock = clock
+        self._random = chance.random
+        self._on_idle = on_idle
+        self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._due: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._is_awake = False
+
+    def deliver(self, call: Callable[..., Any], *args: Any) -> None:
+        """Have something that arrives now taken in."""
+        if not self.is_dead:
+            self._inbox.append((call, args))
+            self.wake()
+
+    def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
+        """Set a timer."""
+        self._clock.after(seconds, self._fire, call, args)
+
+    def _fire(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        if not self.is_dead:
+            self._due.append((call, args))
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the loop make a round."""
+        if not self._is_awake and not self.is_frozen:
+            self._is_awake = True
+            self._clock.after(self._random() * _ROUND, self._round)
+
+    def thaw(self) -> None:
+        """Go on after having been frozen."""
+        self.is_frozen = False
+        self.wake()
+
+    def _is_over(self) -> bool:
+        return self.is_dead
+
+    def _round(self) -> None:
+        self._is_awake = False
+        if self.is_frozen or self.is_dead:
+            return
+        inbox = self._inbox
+        for _ in range(min(len(inbox), _BURST)):
+            call, args = inbox.popleft()
+            call(*args)
+            if self._is_over():
+                return
+        due, self._due = self._due, []
+        for call, args in due:
+            call(*args)
+            if self._is_over():
+                return
+        self._on_idle()
+        if inbox:
+            self.wake()

@@ -1,0 +1,163 @@
+"""What people do in a history: the kinds of `zcluster.testing.plans.WORK`, and members that come.
+
+Each function takes the history, the chance of this one action, and the action. It does nothing
+where there is nothing to do it with: the same plan must make sense with actions left out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from zcluster.core.scheduler.copying import rebalance, replicate
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import Recall
+from zcluster.testing.plans import Action
+from zcluster.testing.workloads import draw_graph
+
+if TYPE_CHECKING:
+    from zcluster.testing.histories import History
+
+__all__ = ["DOINGS"]
+
+#: Results that a graph may import, at most.
+_IMPORTS = 5
+
+
+def _node(history: History, chance: random.Random, action: Action) -> None:
+    history.add_node(f"n{len(history.world.nodes)}", chance)
+
+
+def _client(history: History, chance: random.Random, action: Action) -> None:
+    history.world.add_client(f"c{len(history.world.clients)}")
+
+
+def _join(history: History, chance: random.Random, action: Action) -> None:
+    """A node joins; one of the same name is replaced."""
+    history.add_node(f"n{chance.randrange(6)}", chance)
+
+
+def _submit(history: History, chance: random.Random, action: Action) -> None:
+    client = history.some_client(chance)
+    if client is None:
+        return
+    known = [task for task in client.wanted if chance.random() < 0.3][:_IMPORTS]
+    drawn = draw_graph(
+        chance, history.plan.mix, action.size, known, ("n0", "n1"), history.next_number
+    )
+    first = client.next
+    for task, spec in drawn.placed(first):
+        history.model.add(task, spec)
+    tasks = range(first, first + drawn.graph.count)
+    if history.is_restarting:
+        history.model.cancelled.update(tasks)
+    history.graphs.append(drawn.graph.count)
+    client.submit(drawn.graph, known, chance.choice((300, 500, 1 << 20)))
+    if known and chance.random() < 0.3:
+        client.release([known[0]])
+
+
+def _release(history: History, chance: random.Random, action: Action) -> None:
+    client = history.some_client(chance)
+    if client is not None:
+        some = [task for task in client.wanted if chance.random() < 0.4]
+        if some:
+            client.release(some)
+
+
+def _cancel(history: History, chance: random.Random, action: Action) -> None:
+    client = history.some_client(chance)
+    if client is not None and client.wanted:
+        tasks = chance.sample(list(client.wanted), min(len(client.wanted), chance.randint(1, 3)))
+        client.cancel(tasks, force=action.kind == "cancel_force")
+
+
+def _want(history: History, chance: random.Random, action: Action) -> None:
+    """A client wants what another one has."""
+    client = history.some_client(chance)
+    others = [o for o in history.clients() if o is not client and o.wanted]
+    if client is not None and others:
+        task = chance.choice(list(chance.choice(others).wanted))
+        if history.world.core.state.find(task) is not None:
+            client.want([task])
+
+
+def _retry(history: History, chance: random.Random, action: Action) -> None:
+    """Failed tasks are tried again; most fail again."""
+    client = history.some_client(chance)
+    if client is not None:
+        failed = [t for t, o in client.wanted.items() if o is not None and not isinstance(o, bytes)]
+        if failed:
+            client.retry(chance.sample(failed, chance.randint(1, len(failed))))
+
+
+def _scatter(history: History, chance: random.Random, action: Action) -> None:
+    client = history.some_client(chance)
+    if client is None:
+        return
+    blobs = []
+    for _ in range(chance.randint(1, 3)):
+        width = 100 if chance.random() < 0.5 else 8
+        blobs.append((b"b%d " % history.next_number()).ljust(width, b"."))
+    client.scatter(blobs)
+
+
+def _copies(history: History, chance: random.Random, action: Action) -> None:
+    """Results are copied, or moved, from node to node."""
+    s = history.world.core.state
+    if history.world.scheduler.is_frozen:
+        return
+    tasks = [task for task, _, _ in s.rows() if chance.random() < 0.5]
+    nodes = [index for index in s.nodes if chance.random() < 0.5]
+    if chance.random() < 0.5:
+        replicate(s, tasks, nodes, chance.randrange(3))
+    else:
+        rebalance(s, tasks, nodes)
+
+
+def _recall(history: History, chance: random.Random, action: Action) -> None:
+    """The scheduler asks for tasks back."""
+    s = history.world.core.state
+    assigned: dict[int, list[int]] = {}
+    for task, page, row in s.rows():
+        if page.state[row] == State.ASSIGNED and chance.random() < 0.5:
+            assigned.setdefault(page.node[row], []).append(task)
+    for index, tasks in assigned.items():
+        if index in s.nodes:
+            s.say(s.nodes[index].peer, Recall(tasks))
+
+
+def _restart(history: History, chance: random.Random, action: Action) -> None:
+    client = history.some_client(chance)
+    if client is not None:
+        history.note_restart()
+        client.restart()
+
+
+def _close_client(history: History, chance: random.Random, action: Action) -> None:
+    """A client says goodbye, with what it wants unfinished."""
+    present = history.clients()
+    if len(present) > 1:
+        client = chance.choice(present)
+        history.model.gone.add(client.index)
+        client.close()
+
+
+DOINGS: Mapping[str, Callable[[Any, random.Random, Action], None]] = {
+    "node": _node,
+    "client": _client,
+    "submit": _submit,
+    "release": _release,
+    "cancel": _cancel,
+    "cancel_force": _cancel,
+    "want": _want,
+    "retry": _retry,
+    "scatter": _scatter,
+    "join": _join,
+    "copies": _copies,
+    "recall": _recall,
+    "restart": _restart,
+    "close_client": _close_client,
+    "new_client": _client,
+}
