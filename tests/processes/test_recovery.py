@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from zcluster.distributed import Client, LocalCluster, get_client, wait
-from zcluster.errors import ClusterError, DataLost, WorkerKilledError
+from zcluster.errors import DataLost, WorkerKilledError
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Commands, Log
@@ -138,10 +138,10 @@ def test_a_worker_taken_down_after_the_task_ended_ends_soon_too() -> None:
         began = time.monotonic()
         future = client.submit(die_soon, pure=False)
         others = client.map(operator.neg, range(100), pure=False)
-        try:
-            assert future.result(30) == 1  # its report was out in time
-        except WorkerKilledError as error:
-            assert "just after it ran" in str(error) or "while it ran" in str(error)
+        # The report may be out in time; if not, it is blamed in the end.
+        error = future.exception(30)
+        assert error is None or isinstance(error, WorkerKilledError)
+        assert error is None or "just after it ran" in str(error) or "while it ran" in str(error)
         assert client.gather(others) == [-number for number in range(100)]
         assert time.monotonic() - began < 12
 
@@ -154,8 +154,9 @@ def pids(client: Client) -> set[int]:
 
 
 def _check_restarted(client: Client, futures: list[Any], workers: int) -> None:
-    """All futures are cancelled, all workers are here, and new work runs."""
-    assert {future.status for future in futures} == {"cancelled"}
+    """All futures are cancelled but those whose values had come; new work runs."""
+    assert {future.status for future in futures} <= {"cancelled", "finished"}
+    assert futures[-1].status == "cancelled"
     client.wait_for_workers(workers, 20)
     new = client.map(operator.neg, range(100), pure=False)
     assert client.gather(new) == [-number for number in range(100)]
@@ -206,6 +207,7 @@ def test_a_restart_beside_a_node_that_is_frozen_or_dies(
     with Client(scheduler_file=commands.file) as client:
         client.wait_for_workers(2, 20)
         futures = client.map(sleep_for, [0.01] * 500, pure=False)
+        futures.append(client.submit(sleep_for, 1000, pure=False))
         wait(futures[:2])
         if fault == "freeze":
             stopped(commands.nodes["b"].pid)

@@ -21,6 +21,7 @@ good.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -43,6 +44,7 @@ __all__ = [
     "Server",
     "Stopper",
     "address_towards",
+    "allow_files",
     "arm",
     "check_insecure",
     "common_options",
@@ -58,6 +60,8 @@ USAGE = 2
 UNREACHABLE = 3
 LOST = 4
 
+#: As many files and connections as a server may have open at once, if the system lets it.
+_FILES = 65536
 #: How long an orderly end may take once our launcher has asked for it or is gone.
 _GRACE = 2.0
 
@@ -203,9 +207,18 @@ def arm(lifeline_fd: int | None, parent: int | None) -> Stopper:
     """Tie us to our launcher, if one started us, and handle signals."""
     stopper = Stopper(lifeline_fd is not None)
     stopper.install()
+    allow_files()
     if lifeline_fd is not None and parent is not None and not lifeline.arm(parent):
         raise SystemExit(128 + signal.SIGTERM)  # it ended before we could ask to be told
     return stopper
+
+
+def allow_files() -> None:
+    """Let this process and those it starts have as many files open as the system permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 # ------------------------------------------------------------------------------ addresses

@@ -14,6 +14,9 @@ from zcluster.transport.versions import package_versions
 
 __all__ = ["Inspecting"]
 
+#: Seconds that workers have to say where their tasks are.
+_PATIENCE = 1.5
+
 
 class Inspecting(Copying, Retiring, Running):
     """`Client.call_stack` and `Client.get_versions`."""
@@ -28,6 +31,11 @@ class Inspecting(Copying, Retiring, Running):
         keys : str or list of str, optional
             Keys of futures that this client holds.
 
+        Notes
+        -----
+        A worker whose task holds the interpreter's lock cannot answer; in place of its tasks
+        it has the key ``unresponsive`` then, and a sentence that says for how long.
+
         Examples
         --------
         >>> client.call_stack(future)                            # doctest: +SKIP
@@ -37,14 +45,26 @@ class Inspecting(Copying, Retiring, Running):
         wanted = {record.task: record.label for item in asked for record in self._asked(item)}
         if asked and not wanted:
             return {}
-        said = self.run(_call_stacks, on_error="ignore") or {}
+        answers = self._run_within(_call_stacks, _PATIENCE)
+        said = {worker: stacks for worker, stacks in answers.items() if stacks is not None}
         if not asked:
             wanted = self._labels({task for stacks in said.values() for task in stacks})
         shown = {
             worker: {wanted[task]: lines for task, lines in stacks.items() if task in wanted}
             for worker, stacks in said.items()
         }
-        return {worker: stacks for worker, stacks in shown.items() if stacks}
+        found = {worker: stacks for worker, stacks in shown.items() if stacks}
+        return found | self._silent(answers.keys() - said)
+
+    def _silent(self, workers: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+        """Return what is shown of workers that did not answer, if they are here still."""
+        silent = sorted(workers)
+        if not silent:
+            return {}
+        known = self.scheduler_info()["workers"]
+        reasons = {name: known[name]["metrics"]["reason"] for name in silent if name in known}
+        late = f"it did not answer within {_PATIENCE:g} s"
+        return {name: {"unresponsive": [reason or late]} for name, reason in reasons.items()}
 
     def _labels(self, tasks: set[int]) -> dict[int, str]:
         """Return the keys of tasks, also of other clients' and of those that nobody holds."""

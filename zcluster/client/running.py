@@ -92,15 +92,11 @@ class Running(ClientBase):
             raise InvalidArgument(f"on_error is {on_error!r}, expected one of {_ON_ERROR}")
         check_callable(function)
         targets = self._targets(workers)
-        blob = pack_direct(self._engine, (function, args, kwargs))
-        replies = _Replies(len(targets))
-        for name, (node, worker) in targets.items():
-            make = partial(_call, node=node, worker=worker)
-            self._engine.send_request(make, [blob], partial(replies.take, name))
+        replies = self._begin(targets, function, args, kwargs)
         if not wait:
             return None
         self._engine.flush()
-        replies.wait()
+        replies.wait(Deadline(None))
         label = callable_name(function)
         results: dict[str, Any] = {}
         for name in targets:
@@ -114,6 +110,38 @@ class Running(ClientBase):
                     raise
                 if on_error == "return":
                     results[name] = error
+        return results
+
+    def _begin(
+        self,
+        targets: dict[str, tuple[int, int]],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> _Replies:
+        blob = pack_direct(self._engine, (function, args, kwargs))
+        replies = _Replies(len(targets))
+        for name, (node, worker) in targets.items():
+            make = partial(_call, node=node, worker=worker)
+            self._engine.send_request(make, [blob], partial(replies.take, name))
+        return replies
+
+    def _run_within(self, function: Callable[[], Any], seconds: float) -> dict[str, Any]:
+        """Call a function in each worker; return the results of those that answer in time.
+
+        For those that do not, None; without those in which it raised.
+        """
+        targets = self._targets(None)
+        replies = self._begin(targets, function, (), {})
+        self._engine.flush()
+        replies.wait(Deadline(seconds))
+        results: dict[str, Any] = {}
+        for name in targets:
+            reply = replies.replies.get(name)
+            try:
+                results[name] = None if reply is None else reply_value(reply, name)
+            except Exception:  # the worker ended meanwhile, say
+                continue
         return results
 
     @hides_frames
@@ -183,7 +211,8 @@ class Running(ClientBase):
     def restart(self, timeout: Time | None = 60.0, wait_for_workers: bool = True) -> None:
         """Cancel all tasks of all clients, drop all results, and start all workers anew.
 
-        Workers are killed, whatever they do. Uploaded files stay.
+        Workers are killed, whatever they do. Uploaded files stay, and so do values that a
+        client has fetched already; its other futures are cancelled.
 
         Parameters
         ----------
@@ -276,9 +305,9 @@ class _Replies:
         if not self._left:
             self._gate.open()
 
-    def wait(self) -> None:
-        """Wait for all."""
-        self._gate.wait(Deadline(None))
+    def wait(self, deadline: Deadline) -> None:
+        """Wait for all, or until it is late."""
+        self._gate.wait(deadline)
 
 
 def _call(number: int, node: int = -1, worker: int = -1) -> Message:

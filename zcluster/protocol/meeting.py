@@ -91,7 +91,8 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     ``memory`` is what each worker has for itself, in bytes: what it shares with others, such
     as the store, is not counted. ``made`` is what results that each of them made take of the
     store; both together are what a worker is charged. ``store_used`` and ``spilled`` are bytes
-    of results in the node's memory and on its disk.
+    of results in the node's memory and on its disk. ``silent`` says for how many seconds each
+    worker's loop has not answered: a task may hold the interpreter's lock for long.
     """
 
     lag: float
@@ -99,6 +100,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     memory: list[int] = msgspec.field(default_factory=list)
     made: list[int] = msgspec.field(default_factory=list)
     spilled: int = 0
+    silent: list[float] = msgspec.field(default_factory=list)
 
 
 class Nodes(Message, frozen=True, tag="nodes"):

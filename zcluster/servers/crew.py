@@ -222,6 +222,11 @@ class Crew:
         member = self._members.get(number)
         return 0 if member is None else member.pid
 
+    def silence(self, number: int) -> float:
+        """Return for how many seconds a worker's loop has not answered."""
+        member = self._members.get(number)
+        return 0.0 if member is None else member.page.silence()
+
     # ------------------------------------------------------------------------ starting
 
     def start(self, number: int) -> None:

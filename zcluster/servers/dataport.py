@@ -34,6 +34,7 @@ from zcluster.servers.memory import StoreMemory, plan_cut
 from zcluster.storage.arena import Range
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
+from zcluster.transport.shedding import Shedder
 from zcluster.transport.sockets import has_input, monitor, socket, take_events
 
 __all__ = ["SLICE", "WINDOW", "DataPort"]
@@ -126,6 +127,7 @@ class DataPort:
         self._socket = socket(context, zmq.ROUTER)
         self._monitor = monitor(self._socket)
         self._socket.bind(address)
+        self._shedder = Shedder(f"the data port of node {core.name}")
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._sending: dict[tuple[bytes, int], _Sending] = {}
         self._receiving: dict[tuple[bytes, int], _Receiving] = {}
@@ -148,6 +150,7 @@ class DataPort:
         self._loop.remove(self._monitor)
         self._socket.disable_monitor()
         self._monitor.close(0)
+        self._shedder.close()
         self._socket.close(0)
 
     def drop_holder(self, holder: bytes) -> None:
@@ -188,7 +191,7 @@ class DataPort:
 
     def _on_event(self) -> None:
         """A connection ended: forget what was under way on connections that are gone."""
-        ended, refused = take_events(self._monitor)
+        ended, refused = take_events(self._monitor, self._shedder)
         self.refused += refused
         if ended:
             for delay in _PROBES:

@@ -316,7 +316,8 @@ class _Incarnation:
     def _beat(self, lag: float) -> Heartbeat:
         made = [worker.made for worker in self._core.workers.values()]
         memory = self._memory
-        return Heartbeat(lag, memory.used, self._pressure.memory(), made, memory.spilled)
+        silent = [round(self._crew.silence(number), 1) for number in self._core.workers]
+        return Heartbeat(lag, memory.used, self._pressure.memory(), made, memory.spilled, silent)
 
     # ------------------------------------------------------------------------ workers
 

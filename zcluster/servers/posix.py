@@ -20,9 +20,11 @@ __all__ = [
     "message_pair",
     "offer_to_oom_killer",
     "peak_rss_bytes",
+    "share_one_heap",
 ]
 
 _PR_SET_PDEATHSIG = 1
+_M_ARENA_MAX = -8
 #: What a process exits with whose parent was gone before it could ask to die with it.
 EXIT_ORPHAN = 75
 
@@ -45,6 +47,20 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHAN)
+
+
+def share_one_heap() -> None:
+    """Have all threads take memory from one heap; no effect but with glibc.
+
+    Else what each thread has freed is kept for that thread alone: a slot that makes arrays would
+    have one or two more than it uses, and so would every other slot.
+    """
+    if sys.platform == "linux":
+        import ctypes  # not at the top, as above
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 1)
 
 
 def anonymous_memory(name: str, size: int) -> int:

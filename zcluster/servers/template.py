@@ -131,6 +131,7 @@ class _Template:
             stdout, stderr, status = fds
             _take_over(stdout, stderr)
             posix.offer_to_oom_killer(_OOM_POINTS)
+            posix.share_one_heap()
             gc.enable()
             # Code of the user may look into __main__, and must not find the template there.
             sys.modules["__main__"] = types.ModuleType("__main__")

@@ -96,6 +96,16 @@ class Process:
         """Set a timer."""
         self._clock.after(seconds, self._fire, call, args)
 
+    def tick_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
+        """Set a timer after which, for itself, nothing else is to be done in the round."""
+        self._clock.after(seconds, self._tick, call, args)
+
+    def _tick(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        if self.is_frozen or self._is_awake:
+            self._fire(call, args)
+        elif not self.is_dead:
+            call(*args)
+
     def _fire(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
         if not self.is_dead:
             self._due.append((call, args))

@@ -33,6 +33,7 @@ from zcluster.protocol.messages import (
     ErrorInfo,
     Failed,
     Grant,
+    Interrupt,
     Message,
     Recall,
     Recalled,
@@ -262,6 +263,8 @@ class FakeWorker:
         self.waiting: dict[int, tuple[_Batch, bytes]] = {}
         self.blocked: set[int] = set()
         self.stopped = False
+        #: Its end was asked for.
+        self.is_doomed = False
 
     def hear(self, message: Message, frames: list[bytes]) -> None:
         """Take a message of the nanny."""
@@ -276,6 +279,8 @@ class FakeWorker:
                     batch.todo.remove(at)
                     back.append(batch.run.tasks[at])
             self.say(Recalled(back, [0] * len(back)))
+        elif isinstance(message, Interrupt):
+            self._interrupt(message.tasks)
         elif isinstance(message, Grant):
             self._write(message)
         elif isinstance(message, Discard):
@@ -293,8 +298,21 @@ class FakeWorker:
     def is_busy(self) -> bool:
         return bool(self.queue or self.running or self.done or self.failed or self.skipped)
 
+    def _interrupt(self, tasks: list[int]) -> None:
+        """Stop tasks that run, if they let themselves be stopped: half of them do."""
+        for batch in self.running:
+            at = batch.current
+            if at is None or batch.run.tasks[at] not in tasks or self.world.random.random() < 0.5:
+                continue
+            if all(batch is not waiting for waiting, _ in self.waiting.values()):
+                self.blocked.discard(batch.run.tasks[at])
+                self.skipped.append(batch.run.tasks[at])
+                batch.current = None
+
     def current(self) -> list[int]:
-        """Return the tasks that are running."""
+        """Return the tasks that are running and would be blamed."""
+        if self.is_doomed:
+            return []
         return [b.run.tasks[b.current] for b in self.running if b.current is not None]
 
     def step(self) -> None:
@@ -493,6 +511,10 @@ class FakeNode:
         self.fetches.extend(effects.to_fetch)
         self.jobs.extend(effects.to_disk)
         self.starting.extend(effects.to_start)
+        for number in effects.to_restart:
+            if number in self.workers:
+                self.workers[number].is_doomed = True
+                self.world.kill_worker(self, self.workers[number])
         if self.world.is_checking:
             check_node(self.core)
 

@@ -49,7 +49,7 @@ def _lose_node(history: History, chance: random.Random, action: Action) -> bool:
     if node is None:
         return False
     was_working = bool(node.core.tasks)
-    history.model.had_losses = True
+    history.model.had_losses = history.model.had_silent_ports = True
     history.world.lose_node(node, noticed=chance.random() < 0.7)
     if action.kind == "restart_node":
         history.world.restart_node(node.name, after=draw_seconds(chance, 0.05, 5.0))
@@ -60,7 +60,7 @@ def _freeze_node(history: History, chance: random.Random, action: Action) -> boo
     node = history.some_node(chance)
     if node is None:
         return False
-    history.model.had_losses = True
+    history.model.had_losses = history.model.had_silent_ports = True
     history.world.freeze(node, draw_seconds(chance, 0.1, 20.0))
     return bool(node.core.tasks)
 
@@ -136,6 +136,7 @@ def _fail_fetches(history: History, chance: random.Random, action: Action) -> bo
     if node is None:
         return False
     rate = chance.choice((0.5, 1.0))
+    history.model.had_silent_ports = True
     history.world.fail_fetches(node, draw_seconds(chance, 0.01, 3.0), rate=rate)
     return history.is_working
 

@@ -133,6 +133,8 @@ class History:
         self.watcher = Watcher(Coverage() if coverage is None else coverage)
         self.world = World(plan.seed, check, on_core=self.watcher.watch, **plan.settings)
         self.world.blocking = plan.blocking
+        model = self.world.model
+        self.watcher.had_losses = lambda: model.had_losses or model.had_silent_ports
         self.graphs: list[int] = []
         self.faults: Counter[str] = Counter()
         self.hits: Counter[str] = Counter()

@@ -46,14 +46,14 @@ __all__ = ["ADDRESS", "Line", "NodeMember", "SchedulerMember"]
 ADDRESS = "pretend://scheduler"
 #: As in the servers.
 _SCHEDULER_TICK = 0.25
-_NODE_TICK = 0.02
+_NODE_TICK = 0.1
 _ALONE = 10.0
 _FENCED = "the session"
 #: How long a new worker takes.
 _START = 0.1
-#: States are walked after every event while there are so few rows, else now and then.
-_FEW_ROWS = 64
-_RARELY = 100
+#: States are walked after every event while there are so few rows; else after as many events
+#: as there are times as many rows.
+_FEW_ROWS = 8
 
 
 class Line:
@@ -89,7 +89,7 @@ class Line:
     def _tick(self) -> None:
         again = self.talk.on_time(self._world.now)
         if not self.talk.is_over:
-            self._process.call_later(again, self._tick)
+            self._process.tick_later(again, self._tick)
 
     def open(self) -> None:
         """Make a connection."""
@@ -156,7 +156,7 @@ class SchedulerMember:
         )
         self._tokens = 0
         self._is_timer_set = False
-        self._rounds = 0
+        self._unchecked = 0
         world.network.listener = self.process
         world.network.on_frames = self._on_frames
         world.network.on_ended = self._on_ended
@@ -185,7 +185,7 @@ class SchedulerMember:
         self.reception.probe(self.world.now)
 
     def _beat(self) -> None:
-        self.process.call_later(self.reception.on_time(self.world.now, 0.0), self._beat)
+        self.process.tick_later(self.reception.on_time(self.world.now, 0.0), self._beat)
 
     def _tick(self) -> None:
         self.core.on_time(self.world.now)
@@ -223,12 +223,10 @@ class SchedulerMember:
             self._is_timer_set = True
             self.process.call_later(again, self._on_timer)
         if self.world.is_checking:
-            self._rounds += 1
-            if self._rounds % _RARELY == 0 or self._count_rows() <= _FEW_ROWS:
+            self._unchecked += _FEW_ROWS
+            if self._unchecked >= sum(len(page.state) for page in core.state.pages.values()):
+                self._unchecked = 0
                 check_scheduler(core.state)
-
-    def _count_rows(self) -> int:
-        return sum(len(page.state) for page in self.core.state.pages.values())
 
     def _on_timer(self) -> None:
         self._is_timer_set = False
@@ -270,12 +268,14 @@ class NodeMember(FakeNode):
         world.on_core(self.core)
         self.shape = (workers, slots, resources)
         self.is_gone = False
+        #: Its data port, another one in each life.
+        self.data = f"d-{name}-{self.peer}"
         self.fetching = self.doing = 0
         self.process = Process(world.clock, world.random, self._on_idle)
         self.path = Path()
         self._id = b"node%012d" % self.peer
         self._is_ticking = False
-        self._rounds = 0
+        self._unchecked = 0
         self._starting = 0
         self.line = Line(world, self.process, self.path, self._converse)
 
@@ -304,7 +304,7 @@ class NodeMember(FakeNode):
 
     def _hello(self, token: bytes, seen: int) -> Hello:
         infos = self.core.worker_infos()
-        info = NodeInfo(0, self.name, "host", 1, f"d-{self.name}", "", 0, infos)
+        info = NodeInfo(0, self.name, "host", 1, self.data, "", 0, infos)
         return Hello("node", PROTOCOL, "0", "3", self._id, token, seen, info)
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -335,8 +335,9 @@ class NodeMember(FakeNode):
         finally:
             self.world.is_checking = is_checking
         if is_checking:
-            self._rounds += 1
-            if self._rounds % _RARELY == 0 or len(self.core.tasks) <= _FEW_ROWS:
+            self._unchecked += _FEW_ROWS
+            if self._unchecked >= len(self.core.tasks) + len(self.core.results):
+                self._unchecked = 0
                 check_node(self.core)
         self._start_workers()
         fetches, self.fetches = self.fetches, []

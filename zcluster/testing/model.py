@@ -99,6 +99,8 @@ class Model:
         #: Whether a store had no room, or a client may have been given up for dead.
         self.had_full_stores = False
         self.had_absent_clients = False
+        #: Whether a node's data port may have been silent for as long as clients wait for it.
+        self.had_silent_ports = False
         self._values: dict[int, Any] = {}
 
     def add(self, task: int, spec: Spec) -> None:
@@ -243,5 +245,8 @@ class Model:
         kind = info.kind if info is not None else getattr(outcome, "kind", "cancelled")
         fits = kind == expected or (kind == "lost" and task in self.adopted)
         fits = fits or (kind in _OF_ABSENCE and self.had_absent_clients)
+        if kind == "store" and self.had_silent_ports and self.specs[task].data is not None:
+            # Nobody would take it, and what needs it is cancelled.
+            self.cancelled.add(task)
         if not fits and not self.may_fail(task):
             raise InvariantError(f"task {task} ended with {outcome!r}, expected {expected!r}")

@@ -6,7 +6,8 @@ checks what the cores' own invariants cannot see, since it is about what was sai
 
 - a member that was fenced changes nothing any more (I5);
 - nor does a result of an attempt that a newer one has replaced, at the same node (I5);
-- nobody asks for a result that was passing, once it is dropped.
+- nobody asks for a result that was passing, once it is dropped; as long as nothing was lost: a task
+  that has to run again, elsewhere, may ask for its inputs before they are known to be lost too.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ class Watcher:
         self.coverage = coverage
         #: Called with a line for each message that a core hears.
         self.trace: Callable[[str], object] | None = None
+        #: Says whether anything was lost so far.
+        self.had_losses: Callable[[], bool] = lambda: False
         #: The peers that were fenced, and why.
         self.fenced: list[tuple[int, str]] = []
         self._cause = ""
@@ -266,7 +269,8 @@ class Watcher:
                 self._check_passing(core, task, *found)
 
     def _check_passing(self, core: SchedulerCore, task: int, page: Page, row: int) -> None:
-        if page.flags[row] & PASSING and page.state[row] == State.FINISHED:
+        is_passing = page.flags[row] & PASSING and page.state[row] == State.FINISHED
+        if is_passing and not self.had_losses():
             raise InvariantError(
                 f"task {task} was passing at node {page.node[row]}, where it is dropped after its "
                 "last consumer, and another node asked for it"

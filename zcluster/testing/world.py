@@ -26,7 +26,7 @@ from typing import Any
 from zcluster.core.node.records import WorkerEnd
 from zcluster.core.scheduler.records import SchedulerSettings
 from zcluster.errors import InvariantError
-from zcluster.protocol.messages import Message
+from zcluster.protocol.messages import Free, Message
 from zcluster.testing.clients import ClientMember
 from zcluster.testing.clock import Clock, Process
 from zcluster.testing.fakes import FakeNode, FakeWorker, through
@@ -132,7 +132,13 @@ class World:
 
     def node(self, index: int) -> NodeMember | None:
         """Return the node the scheduler numbered so, if its process lives."""
-        return next((node for node in self.nodes if node.index == index), None)
+        found = next((node for node in self.nodes if node.index == index), None)
+        if found is None and index in self.state.nodes:
+            # It answers at its data port before it is welcomed, and others may know of it first.
+            data = self.state.nodes[index].info.data
+            newborn = (node for node in self.nodes if node.index < 0)
+            found = next((node for node in newborn if node.data == data), None)
+        return found
 
     def tell(self, task: int, member: str, text: str) -> None:
         """Note what happened to a task."""
@@ -454,9 +460,11 @@ class World:
         Nobody else knows of it: it stays until its node ends.
         """
         for node in self.nodes:
+            left = []
             for task in [t for t in node.core.results if t >> 40 in self.model.gone]:
                 spec = self.model.specs.get(task)
                 if spec is not None and spec.data is not None and self.state.find(task) is None:
-                    result = node.core.results.pop(task)
-                    if result.place is not None:
-                        node.store.free(result.place)
+                    left.append(task)
+            if left:
+                node.core.on_message(Free(left), (), self.now)
+                node.flush()

@@ -17,6 +17,7 @@ from zcluster.protocol.messages import Hello, Message, Refused, Welcome
 from zcluster.protocol.reception import PROBES, Reception
 from zcluster.transport.link import RECEIVE_BURST, send_frames
 from zcluster.transport.loop import Loop
+from zcluster.transport.shedding import Shedder
 from zcluster.transport.sockets import has_input, monitor, socket, take_events
 from zcluster.types import Buffer, Frames
 
@@ -78,6 +79,7 @@ class Hub:
         self._socket = socket(context, zmq.ROUTER)
         self._monitor = monitor(self._socket)
         self._socket.bind(address)
+        self._shedder = Shedder("the scheduler")
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.add_socket(self._monitor, self._on_event)
         loop.add_socket(self._socket, self._receive)
@@ -112,6 +114,7 @@ class Hub:
         self._loop.remove(self._socket)
         self._socket.disable_monitor()
         self._monitor.close(0)
+        self._shedder.close()
         self._socket.close()
 
     def _send(self, route: bytes, frames: Sequence[Buffer]) -> bool:
@@ -122,7 +125,7 @@ class Hub:
         return True
 
     def _on_event(self) -> None:
-        ended, refused = take_events(self._monitor)
+        ended, refused = take_events(self._monitor, self._shedder)
         self._refused_connections += refused
         if ended:
             for delay in PROBES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 from typing import Any
@@ -10,6 +11,7 @@ import zmq
 
 from zcluster.errors import InvalidAddress
 from zcluster.protocol.frames import FRAME_LIMIT
+from zcluster.transport.shedding import Shedder
 
 __all__ = [
     "IPC_PATH_LIMIT",
@@ -35,10 +37,13 @@ _MONITORED = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_LISTENING
+    | zmq.EVENT_ACCEPT_FAILED
     | _REFUSED
 )
 _ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _EVENT = struct.Struct("=Hi")
+_FULL = (errno.EMFILE, errno.ENFILE)
 
 
 def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.Socket[Any]:
@@ -88,8 +93,15 @@ def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
     return made
 
 
-def take_events(source: zmq.Socket[Any]) -> tuple[bool, int]:
+def take_events(source: zmq.Socket[Any], shedder: Shedder | None = None) -> tuple[bool, int]:
     """Take what a socket's `monitor` has to say.
+
+    Parameters
+    ----------
+    source : zmq.Socket
+        The monitor.
+    shedder : Shedder, optional
+        Sends connections away when there are no descriptors for them.
 
     Returns
     -------
@@ -98,11 +110,16 @@ def take_events(source: zmq.Socket[Any]) -> tuple[bool, int]:
     int
         How many strangers were refused because they did not speak ZeroMQ's protocol.
     """
-    ended, refused = False, 0
+    ended, refused, is_full = False, 0, False
     while has_input(source):
-        (event, _) = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
+        event, value = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
         ended = ended or bool(event & _ENDED)
         refused += bool(event & _REFUSED)
+        is_full = is_full or (event == zmq.EVENT_ACCEPT_FAILED and value in _FULL)
+        if event == zmq.EVENT_LISTENING and shedder is not None:
+            shedder.watch(value)
+    if is_full and shedder is not None:
+        shedder.send_away()
     return ended, refused
 
 

@@ -22,8 +22,8 @@ def test_every_key_has_its_default(key: object) -> None:
 
 @pytest.mark.parametrize("key", ["worker.store-share", "worker.store_share", "Worker__Store_Share"])
 def test_spellings_of_a_key_are_one(key: str) -> None:
-    assert config.get(key) == 0.6
-    assert config.config[key] == 0.6
+    assert config.get(key) == 0.7
+    assert config.config[key] == 0.7
 
 
 def test_places_count_in_their_order(

@@ -87,6 +87,8 @@ class Bench:
         self.loop = Loop()
         self.context: zmq.Context[Any] = zmq.Context()
         self.memory = StoreMemory(8 * MIB, lambda slab, fd: None)
+        self.core = NodeCore("n", [], self.memory)
+        self.loop.on_idle.append(self._flush)
         self.fetched: dict[int, Result] = {}
         self.failed: list[tuple[int, int, str, str]] = []
         self.nodes = {
@@ -97,11 +99,16 @@ class Bench:
             self.loop,
             self.context,
             self.memory,
+            self.core.room,
             self.nodes,
             self._on_fetched,
             lambda *said: self.failed.append(said),
         )
         self.others: list[Holder | Liar] = []
+
+    def _flush(self) -> None:
+        for given in self.core.flush(self.loop.now()).room:
+            self.fetcher.on_room(given)
 
     def _on_fetched(self, number: int, result: Result) -> None:
         assert number not in self.fetched
@@ -366,7 +373,7 @@ def test_an_input_that_can_never_fit_fails_with_the_reason(bench: Bench) -> None
     bench.until(lambda: bench.failed)
     ((number, node, kind, reason),) = bench.failed
     assert (number, node, kind) == (7, 1, "store")
-    assert f"no room for {9 * MIB + 64} bytes (0 of {8 * MIB} are in use)" in reason
+    assert f"no room for {9 * MIB + 64} bytes (0 of {8 * MIB} are in use, " in reason
     assert bench.memory.used == 0
 
 
@@ -386,7 +393,7 @@ def test_an_input_for_which_there_is_no_room_waits_until_there_is(bench: Bench) 
     bench.order(7, [1])
     bench.until(lambda: holder.port.sent_bytes)
     sent = holder.port.sent_bytes
-    looks = bench.loop.now() + 3 * fetching._ROOM_LOOK
+    looks = bench.loop.now() + 0.1
     bench.until(lambda: bench.loop.now() > looks)
     assert (bench.fetched, bench.failed) == ({}, [])
     assert holder.port.sent_bytes == sent  # not sent in vain, again and again
@@ -397,9 +404,8 @@ def test_an_input_for_which_there_is_no_room_waits_until_there_is(bench: Bench) 
 
 @pytest.mark.usefixtures("small_window")
 def test_an_input_does_not_wait_for_room_for_ever_nor_does_its_holder(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(fetching, "_ROOM_PATIENCE", 0.1)
     holder = bench.holder(1)
     holder.keep(7, np.arange(100_000))
     fill(bench)

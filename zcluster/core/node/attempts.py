@@ -269,6 +269,8 @@ class NodeAttempts(NodeCalls):
         else:
             worker.blocked.difference_update(message.tasks)
         known = [assignment.task for assignment in self._sent_to(worker, message.tasks)]
+        if not message.away and worker.aside:
+            known = [task for task in known if task not in worker.aside]
         if known:
             self.effects.to_scheduler.append((Blocked(known, message.away), ()))
 
@@ -284,10 +286,6 @@ class NodeAttempts(NodeCalls):
         """
         worker.ghosts.difference_update(tasks)
         worker.blocked.difference_update(tasks)
-        if self.grants:
-            for task in tasks:
-                for granted in self.grants.pop((worker.number, task), ()):
-                    self.memory.free(granted)
         skipped = self._sent_to(worker, tasks)
         for assignment in skipped:
             self._forget_sent(assignment)

@@ -157,8 +157,8 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
         cost = _cost(core, assignment)
         if chosen and cost > left:
             # It would hold up what is in the batch already.
-            if assignment.state == _READY:
-                kept.append((assignment.rank, assignment.task, assignment))
+            entry = (assignment.rank, assignment.task, assignment)
+            (kept if assignment.state == _READY else following).append(entry)
             break
         left -= cost
         assignment.state = _SENT
@@ -167,11 +167,107 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
         # What stands for an actor is to be had from the outside alone.
         if assignment.heirs is not None and not assignment.layer.actor:
             _follow(assignment.heirs, batch, number, following)
+    if chosen and not chosen[0].alone and not core.suspects and not spilled:
+        _finish_group(core, worker, chosen, following, share - taken)
     for entry in kept:
         heapq.heappush(ready, entry)
     for assignment in stranded:
         core.fail_input(assignment, "serialize", "it lives in a worker where this task may not run")
     return chosen
+
+
+def _finish_group(
+    core: NodeCore,
+    worker: WorkerRecord,
+    chosen: list[Assignment],
+    following: list[tuple[int, int, Assignment]],
+    spare: int,
+) -> None:
+    """Add to a batch what uses up its results, though its time is over.
+
+    Such a task can run nowhere sooner, and what it takes never leaves the worker's heap: large
+    results need no room in the store. If its other inputs are ready too, and enough is left for
+    other slots (``spare`` tasks), they go with it.
+    """
+    batch, number = core.next_batch, worker.number
+    left = core.settings.group_seconds - sum(_longer_cost(core, a) for a in chosen)
+    heir = _only_heir(chosen[-1])
+    if heir is not None and heir.ahead < heir.missing:
+        others = _other_inputs(core, worker, heir, batch)
+        if len(others) == heir.missing - heir.ahead and len(others) <= spare:
+            left -= sum(_longer_cost(core, other) for other in others)
+            if left > 0:
+                for other in others:
+                    _send_along(other, batch, number, chosen, following)
+    heapq.heapify(following)
+    while following and left > 0 and len(chosen) < core.settings.batch:
+        heir = heapq.heappop(following)[2]
+        left -= _longer_cost(core, heir)
+        if left > 0 and heir.task not in worker.ghosts and _uses_up(core, heir):
+            _send_along(heir, batch, number, chosen, following)
+
+
+def _send_along(
+    assignment: Assignment,
+    batch: int,
+    worker: int,
+    chosen: list[Assignment],
+    following: list[tuple[int, int, Assignment]],
+) -> None:
+    assignment.state = _SENT
+    assignment.worker = worker
+    chosen.append(assignment)
+    if assignment.heirs is not None and not assignment.layer.actor:
+        _follow(assignment.heirs, batch, worker, following)
+
+
+def _longer_cost(core: NodeCore, assignment: Assignment) -> float:
+    """Return what a task may cost, in seconds: of one never seen, that it may be long."""
+    learned = core.durations.get(assignment.layer.function)
+    return core.settings.group_seconds / 4 if learned is None else learned
+
+
+def _only_heir(assignment: Assignment) -> Assignment | None:
+    """Return the task for which alone a result is made, if it is here and waits."""
+    heirs = assignment.heirs
+    if not heirs or not assignment.passing or assignment.layer.actor:
+        return None
+    heir = heirs[0]
+    if heir.state != _WAITING or any(other is not heir for other in heirs):
+        return None
+    return heir
+
+
+def _uses_up(core: NodeCore, heir: Assignment) -> bool:
+    """Whether the results that a task waits for are made for it alone."""
+    for source in heir.inputs:
+        maker = core.tasks.get(source)
+        if maker is not None and _only_heir(maker) is not heir:
+            return False
+    return True
+
+
+def _other_inputs(
+    core: NodeCore, worker: WorkerRecord, heir: Assignment, batch: int
+) -> list[Assignment]:
+    """Return those inputs of a task that could be made for it in the same batch."""
+    if (heir.worker >= 0 and heir.worker != worker.number) or heir.alone:
+        return []
+    found: dict[int, Assignment] = {}
+    for source in heir.inputs:
+        maker = core.tasks.get(source)
+        if (
+            maker is not None
+            and maker.state == _READY
+            and maker.worker < 0
+            and not maker.alone
+            and maker.layer.threads == 1
+            and source not in worker.ghosts
+            and _only_heir(maker) is heir
+            and _holds_for(core, maker, worker.number)
+        ):
+            found[source] = maker
+    return list(found.values())
 
 
 def _follow(

@@ -29,7 +29,7 @@ def check(core: NodeCore) -> None:
     _check_uses(core)
     queues = (core.ready, core.spilling.asleep)
     queued = Counter(entry[1] for queue in queues for entry in queue if entry[2].state == _READY)
-    queued.update(core.spilling.opening)
+    queued.update(iter(core.spilling.opening))
     for task, assignment in core.tasks.items():
         _check_assignment(core, assignment, queued[task])
     _check_batches(core)

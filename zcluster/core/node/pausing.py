@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zcluster.core.node.records import Assignment, WorkerEnd, WorkerRecord
 from zcluster.core.node.states import State
-from zcluster.protocol.messages import Recall
+from zcluster.protocol.messages import Blocked, Recall
 
 if TYPE_CHECKING:
     from zcluster.core.node.attempts import NodeAttempts
@@ -75,7 +75,18 @@ def pause(
         queued = [task for batch in worker.batches for task in batch.tasks]
         if queued:
             core.effects.to_workers.append((worker.number, Recall(queued), []))
+            _set_aside(core, worker)
     return changed
+
+
+def _set_aside(core: NodeAttempts, worker: WorkerRecord) -> None:
+    """Tell the scheduler that what runs in a paused worker holds no slot that counts.
+
+    Or a long task there would keep as much work away from the other workers.
+    """
+    running = [next(iter(batch.tasks)) for batch in worker.batches[: worker.slots]]
+    worker.aside.update(running)
+    core.effects.to_scheduler.append((Blocked(running, True), ()))
 
 
 def resume(
@@ -89,6 +100,12 @@ def resume(
     if changed:
         core.tell_workers()
         _note_paused(core)
+    for worker in changed:
+        running = {task for batch in worker.batches for task in batch.tasks} - worker.blocked
+        again = sorted(running & worker.aside)
+        worker.aside.clear()
+        if again:
+            core.effects.to_scheduler.append((Blocked(again, False), ()))
     return changed
 
 
@@ -108,6 +125,7 @@ def started(core: NodeAttempts, worker: WorkerRecord) -> None:
 def ended(core: NodeAttempts, worker: WorkerRecord, end: WorkerEnd) -> None:
     """Take note that a worker's process is gone, and its memory with it."""
     worker.pauses.pop(MEMORY, None)
+    worker.aside.clear()
     if not worker.is_ready and RETIRING not in worker.pauses:
         last = end.output.strip().rpartition("\n")[2]
         reason = f"its process {end.cause} before it was ready"

@@ -39,6 +39,9 @@ class NodeSettings:
     queue_below : float
         A slot gets a second batch while the first runs if its tasks are
         expected to be shorter than this; longer ones are bound late.
+    group_seconds : float
+        A batch may take so long if its tasks take each other's results, which need no
+        room then.
     stuck_after : float
         A batch that takes this long beyond what was expected is asked back
         when another slot is idle.
@@ -50,6 +53,7 @@ class NodeSettings:
     least_cost: float = 12e-6
     batch: int = 256
     queue_below: float = 0.002
+    group_seconds: float = 0.25
     stuck_after: float = 0.02
     target: int = 0
     room_patience: float = 4.0
@@ -205,6 +209,8 @@ class WorkerRecord:
     made: int = 0
     #: Why it takes no more work for now, by cause; see `zcluster.core.node.pausing`.
     pauses: dict[str, str] = field(default_factory=dict)
+    #: Tasks that run there although it is paused, and hold no slot that counts.
+    aside: set[int] = field(default_factory=set)
 
     @property
     def is_taking(self) -> bool:

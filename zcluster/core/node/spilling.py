@@ -364,13 +364,6 @@ class Spilling:
             for part, (task, _, _) in core.parts.items()
             if task == number and part in core.results and core.results[part].borrowed
         )
-        result = core.results[number]
-        for part in gone:
-            lost = core.results.pop(part)
-            if part >= 0:
-                core.passing.discard(part)
-            if not lost.borrowed:
-                core.let_go(part, lost)
         core.effects.lost_on_disk.append(error)
         core.give_back(
             [
@@ -379,8 +372,18 @@ class Spilling:
                 if assignment.state != State.SENT and not gone.isdisjoint(assignment.inputs)
             ]
         )
-        if number >= 0 and not result.lent:
-            core.effects.to_scheduler.append((Lost([number]), ()))
+        # What was lent is gone with the last of them, unless tasks that run still look at it.
+        for part in gone & core.results.keys():
+            result = core.results.pop(part)
+            if part >= 0:
+                core.passing.discard(part)
+                if not result.lent:
+                    core.effects.to_scheduler.append((Lost([part]), ()))
+            if not result.borrowed:
+                core.let_go(part, result)
+                if part < 0:  # it counts as a use of the whole again, as it is not here
+                    whole = core.parts[part][0]
+                    core.uses[whole] = core.uses.get(whole, 0) + 1
 
     # ------------------------------------------------------------------- invariants
 

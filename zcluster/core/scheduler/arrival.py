@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from zcluster.core.scheduler.assigning import enqueue, queue_ahead
 from zcluster.core.scheduler.failing import inherit_trouble
-from zcluster.core.scheduler.pages import DATA, PAGE_BITS, WANTED, Page
+from zcluster.core.scheduler.pages import DATA, PAGE_BITS, PARTIAL, WANTED, Page
 from zcluster.core.scheduler.queues import base_rank
 from zcluster.core.scheduler.recomputing import need, relink
 from zcluster.core.scheduler.records import (
@@ -393,6 +393,7 @@ class _PartReader:
         if not known:
             sources = [source_task for source_task in sources if s.find(source_task) is not None]
             missing += 1
+            page.flags[row] |= PARTIAL
         if layer.whole:
             for source_layer in layer.whole:
                 # One that failed never is all there.

@@ -96,7 +96,11 @@ from zcluster.protocol.messages import (
 )
 from zcluster.types import Buffer, Frames
 
-__all__ = ["FREE_SECONDS", "SchedulerCore"]
+__all__ = ["FREE_SECONDS", "PAUSE_SECONDS", "SchedulerCore"]
+
+#: A scheduler that is told the time only after so long was paused; it is to be told each
+#: quarter of a second.
+PAUSE_SECONDS = 2.0
 
 #: Rows forgotten in one flush, so that letting go of a million-task graph never
 #: keeps the scheduler from its messages.
@@ -129,6 +133,7 @@ class SchedulerCore:
     ) -> None:
         self.state = SchedulerState(settings or SchedulerSettings(), address)
         self._package = package
+        self._told = 0.0
         self.calls = Calls(self.state)
         self._members: dict[int, ClientRecord | NodeRecord] = {}
         #: Source files and import paths of clients, for nodes that join later.
@@ -179,7 +184,7 @@ class SchedulerCore:
         s.now = now
         member = self._members.pop(peer, None)
         if isinstance(member, ClientRecord):
-            membership.remove_client(s, member)
+            membership.remove_client(s, member, reason or "it said goodbye")
             self._told_nodes.pop(member.index, None)
         elif isinstance(member, NodeRecord):
             membership.remove_node(s, member, reason or "it said goodbye")
@@ -188,6 +193,9 @@ class SchedulerCore:
     def on_time(self, now: float) -> float | None:
         """Time passed; return when to be told again, if anything is due then."""
         self.state.now = now
+        pause, self._told = now - self._told, now
+        if pause > PAUSE_SECONDS:
+            membership.excuse(self.state, pause)
         soonest = membership.overdue(self.state)
         coordination.expire(self.state)
         assigning.enqueue_due(self.state)
@@ -233,7 +241,7 @@ class SchedulerCore:
         elif isinstance(message, Heartbeat):
             node.lag, node.store_used = message.lag, message.store_used
             node.memory, node.made = message.memory, message.made
-            node.spilled = message.spilled
+            node.spilled, node.silent = message.spilled, message.silent
         elif isinstance(message, Workers):
             membership.set_workers(s, node, message.workers)
             self.calls.workers_changed(node)
@@ -465,14 +473,14 @@ class SchedulerCore:
         yield from out
         if s.drops:
             drops, s.drops = s.drops, {}
-            forced, s.forced = s.forced, set()
             for index, tasks in drops.items():
                 if index in s.nodes:
-                    if stopped := [task for task in tasks if task in forced]:
+                    if stopped := [task for task in tasks if task in s.forced]:
                         yield s.nodes[index].peer, Drop(stopped, force=True), ()
-                        tasks = [task for task in tasks if task not in forced]
+                        tasks = [task for task in tasks if task not in s.forced]
                     if tasks:
                         yield s.nodes[index].peer, Drop(tasks), ()
+        s.forced.clear()
         if s.frees or s.forgotten_layers or s.forgotten_functions:
             if s.freed_since is None:
                 s.freed_since = s.now

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from zcluster.core.scheduler import placement
 from zcluster.core.scheduler.assignments import AssignBatch, assign
-from zcluster.core.scheduler.pages import PAGE_BITS
+from zcluster.core.scheduler.pages import PAGE_BITS, WANTED, Page
 from zcluster.core.scheduler.queues import Entry
 from zcluster.core.scheduler.recall import recall
 from zcluster.core.scheduler.records import Effect, NodeRecord
@@ -31,7 +31,7 @@ __all__ = ["dispatch"]
 _RUN = 256
 #: The most single tasks assigned before the next client has its turn.
 _IN_A_ROW = 32
-_AHEAD, _READY = State.AHEAD, State.READY
+_AHEAD, _READY, _ASSIGNED = State.AHEAD, State.READY, State.ASSIGNED
 
 
 def dispatch(s: SchedulerState) -> Iterator[Effect]:
@@ -57,6 +57,8 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
             heapq.heapreplace(order, (-node.room, node.index))
         else:
             heapq.heappop(order)
+            if given and node.ahead:
+                _give_last_uses(s, node, batch)
         if len(batch) >= s.settings.batch:
             yield batch.take()
     for batch in batches.values():
@@ -156,6 +158,46 @@ def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: En
         given = True
         left -= 1
     return given
+
+
+def _give_last_uses(s: SchedulerState, node: NodeRecord, batch: AssignBatch) -> None:
+    """Assign what alone takes results that the node is about to make, though its time is full.
+
+    It can run nowhere sooner; and the node may let go of those results once it has run, or need
+    not even keep them, where else it would hold them until it hears more.
+    """
+    top = s.queues.peek()
+    ahead = node.ahead
+    left = min(node.slots, s.settings.batch - len(batch))
+    while ahead and left > 0 and (top is None or ahead[0][0] <= top[0]):
+        task = ahead[0][1]
+        found = s.find(task)
+        if (
+            found is None
+            or found[0].state[found[1]] != _AHEAD
+            or found[0].node[found[1]] != node.index
+        ):
+            heapq.heappop(ahead)
+            continue
+        if not _uses_up(s, *found):
+            return
+        heapq.heappop(ahead)
+        assign(s, node, batch, task, *found, -1)
+        # While it waits for them it keeps no slot from others.
+        node.blocked[task] = 1
+        left -= 1
+
+
+def _uses_up(s: SchedulerState, page: Page, row: int) -> bool:
+    """Whether the unfinished inputs of a task are made for it alone."""
+    for task in page.inputs(row):
+        source = s.pages[task >> PAGE_BITS]
+        at = task - source.start
+        if source.state[at] == _ASSIGNED and (
+            source.refs[at] != 1 or source.flags[at] & WANTED or task in s.wants
+        ):
+            return False
+    return True
 
 
 def _cost_of(s: SchedulerState, task: int) -> float:

@@ -169,6 +169,7 @@ def cancel(s: SchedulerState, tasks: list[int], reason: str, force: bool = False
             found = s.find(task)
             if found is None or found[0].state[found[1]] == _CANCELLED:
                 # Where it may run is not known any more.
+                s.forced.add(task)
                 for index in s.nodes:
                     s.drop(task, index)
     stack = list(tasks)
@@ -184,8 +185,6 @@ def cancel(s: SchedulerState, tasks: list[int], reason: str, force: bool = False
         if force:
             s.forced.add(current)
         stack.extend(_settle(s, current, page, row, _CANCELLED))
-    if force:
-        s.forced.update(tasks)
     tidy_heirs(s)
     for peer, gone in told.items():
         s.say(peer, Cancelled(gone, reason))

@@ -90,7 +90,7 @@ class _Walk:
         self._s = s
         self._refs: Counter[int] = Counter()
         self._kin: Counter[int] = Counter()
-        self._heirs: Counter[tuple[int, int]] = Counter()
+        self._heirs: dict[int, Counter[int]] = {}
         self._assigned: Counter[tuple[int, bytes]] = Counter()
         self._layers: Counter[int] = Counter()
         self._queued = self._queue_entries()
@@ -159,7 +159,7 @@ class _Walk:
             self._refs.update(inputs)
             for source in inputs:
                 if (found := s.find(source)) and found[0].state[found[1]] in UNFINISHED:
-                    self._heirs[source, task] += 1
+                    self._heirs.setdefault(source, Counter())[task] += 1
         self._refs[task] += bool(page.flags[row] & WANTED) + len(s.wants.get(task, ()))
         if state == _ASSIGNED:
             layer = page.layer[row]
@@ -239,9 +239,8 @@ class _Walk:
         is_ahead = missing and state in (_AHEAD, _ASSIGNED) and not page.layer[row].is_once
         if is_ahead and (unplaced or nodes != {page.node[row]}):
             self._fail(task, f"it is ahead at node {page.node[row]}, its inputs at {nodes}")
-        heirs = Counter(page.heirs(row))
-        expected = Counter({h: n for (t, h), n in self._heirs.items() if t == task})
-        if heirs != expected:
+        heirs, expected = list(page.heirs(row)), self._heirs.get(task, {})
+        if len(heirs) != sum(expected.values()) or (heirs and Counter(heirs) != expected):
             self._fail(task, f"its heirs are {heirs}, expected {expected}")
 
     def _check_references(self, task: int, page: Page, row: int) -> None:

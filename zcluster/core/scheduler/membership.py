@@ -11,6 +11,9 @@ What happens when a worker dies is in `failing.on_failed` (its tasks come back a
    joins: **dead**. It is fenced (its session is over, what it says later is not
    heard), and results it alone held are recomputed if they are needed.
 
+A scheduler that was paused itself counts that time to nobody: whoever is away may have come back
+meanwhile, and what it said may still be on its way.
+
 A client in a worker's process ends with it, at once; others may be away for a while.
 """
 
@@ -37,6 +40,7 @@ __all__ = [
     "add_node",
     "away",
     "back",
+    "excuse",
     "overdue",
     "remove_client",
     "remove_node",
@@ -135,6 +139,14 @@ def back(s: SchedulerState, member: ClientRecord | NodeRecord) -> None:
     member.away_since = None
 
 
+def excuse(s: SchedulerState, pause: float) -> None:
+    """Give members that are away the time in which nobody here listened to them."""
+    members: list[ClientRecord | NodeRecord] = [*s.nodes.values(), *s.clients.values()]
+    for member in members:
+        if member.away_since is not None:
+            member.away_since = min(s.now, member.away_since + pause)
+
+
 def overdue(s: SchedulerState) -> float | None:
     """Remove members that were away too long; return when to look again."""
     soonest: float | None = None
@@ -174,20 +186,7 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
         layer.nodes.discard(node.index)
     for function in s.functions.values():
         function.nodes.discard(node.index)
-    lost: set[int] = set()
-    for task, page, row in s.rows():
-        if page.state[row] != State.FINISHED:
-            continue
-        others = s.replicas.get(task)
-        if others is not None:
-            others.discard(node.index)
-        if page.node[row] == node.index:
-            if others:
-                page.node[row] = others.pop()
-            elif page.refs[row]:
-                lost.add(task)
-        if others is not None and not others:
-            del s.replicas[task]
+    lost = _forget_holder(s, node.index)
     s.journal.note(s.now, f"node gone: {reason}", node.info.name, ())
     # Before they are asked for data that was lost: they would put it there again.
     message = Nodes([], [node.index])
@@ -196,6 +195,30 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
         s.say(other.peer, message)
     lose(s, lost)
     _remove_inner(s, _processes(node))
+
+
+def _forget_holder(s: SchedulerState, index: int) -> set[int]:
+    """Take a node off the places of results; return those that are needed and nowhere now."""
+    for task, others in list(s.replicas.items()):
+        others.discard(index)
+        if not others:
+            del s.replicas[task]
+    lost: set[int] = set()
+    for page in s.pages.values():
+        if index not in page.node:
+            continue
+        for row, at in enumerate(page.node):
+            if at != index or page.state[row] != State.FINISHED:
+                continue
+            task = page.start + row
+            others = s.replicas.get(task, set())
+            if others:
+                page.node[row] = others.pop()
+                if not others:
+                    del s.replicas[task]
+            elif page.refs[row]:
+                lost.add(task)
+    return lost
 
 
 def _requeue(s: SchedulerState, node: NodeRecord, lost: str = "") -> None:
@@ -253,10 +276,9 @@ def remove_client(
 
 def _fail_orphaned_data(s: SchedulerState, client: ClientRecord) -> None:
     """Data that was lost, and that the client would have put again, is gone."""
-    for task, page, row in s.rows():
-        if (
-            task >> 40 == client.index
-            and page.flags[row] & DATA
-            and page.state[row] == State.WAITING
-        ):
-            fail(s, task, orphaned(s, task))
+    for page in list(s.pages.values()):
+        if page.start >> 40 != client.index:
+            continue
+        for row, flags in enumerate(page.flags):
+            if flags & DATA and page.state[row] == State.WAITING:
+                fail(s, page.start + row, orphaned(s, page.start + row))

@@ -10,7 +10,8 @@ The columns, and what must hold of them (checked in `invariants`):
 
 ======== ==================================================================
 state    a `State`
-flags    bits: WANTED by its client, PASSING, DATA, DELIVERED, HELD
+flags    bits: WANTED by its client, PASSING, DATA, DELIVERED, HELD, and PARTIAL
+         where an input was not known when the task came: it can never run
 attempt  number of times it was assigned
 missing  number of inputs (by edge) that are not FINISHED
 unplaced number of inputs that are neither FINISHED nor ASSIGNED
@@ -41,6 +42,7 @@ __all__ = [
     "HELD",
     "PAGE_BITS",
     "PAGE_SIZE",
+    "PARTIAL",
     "PASSING",
     "WANTED",
     "Page",
@@ -54,6 +56,7 @@ PASSING = 2
 DATA = 4
 DELIVERED = 8
 HELD = 16
+PARTIAL = 32
 
 
 class Page:

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 from zcluster.core.scheduler import copying, retiring
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS
-from zcluster.core.scheduler.records import ClientRecord, LayerRecord, Profile
+from zcluster.core.scheduler.records import ClientRecord, LayerRecord, NodeRecord, Profile
 from zcluster.core.scheduler.restricted import fitting, why_nobody
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.graph.columns import slot_width
-from zcluster.protocol.messages import Ask, Slot
+from zcluster.protocol.messages import Ask, Slot, WorkerInfo
 
 __all__ = ["answer", "explain"]
 
@@ -22,6 +22,8 @@ __all__ = ["answer", "explain"]
 _LAYERS_COUNTED = 5_000
 #: The states as people read them, by number.
 _WORDS = [state.name.lower() for state in State]
+#: A worker that has not answered for so many seconds is said to be unresponsive.
+_SILENT = 1.0
 #: Tasks of other layers, in an overview.
 _OTHERS = "(others)"
 #: A key's name ends in a token where equal calls are one task; it tells people nothing.
@@ -67,8 +69,7 @@ def _info(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, Any]:
                     "nthreads": worker.slots,
                     "memory_limit": worker.memory_limit,
                     "resources": worker.resources,
-                    "status": worker.status if node.retiring is None else "retiring",
-                    "reason": worker.reason if node.retiring is None else node.retiring.reason,
+                    **_status(node, worker),
                 }
                 for worker in node.info.workers
             ],
@@ -76,6 +77,20 @@ def _info(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, Any]:
         for node in s.nodes.values()
     ]
     return s.about | {"address": s.address, "nodes": nodes, "clients": len(s.clients)}
+
+
+def _status(node: NodeRecord, worker: WorkerInfo) -> dict[str, str]:
+    """Return how a worker is in a word, and why."""
+    if node.retiring is not None:
+        return {"status": "retiring", "reason": node.retiring.reason}
+    silent = node.silent[worker.number] if worker.number < len(node.silent) else 0.0
+    if silent < _SILENT or worker.status != "running":
+        return {"status": worker.status, "reason": worker.reason}
+    reason = (
+        f"unresponsive for {silent:.1f} s; a task there holds the interpreter's lock, or the "
+        "process is stopped"
+    )
+    return {"status": "unresponsive", "reason": reason}
 
 
 def _who_has(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, list[str]]:
@@ -331,7 +346,12 @@ def explain(s: SchedulerState, task: int) -> str:
     if state == State.ASSIGNED:
         node = s.nodes[page.node[row]]
         tries = page.attempt[row]
-        return f"{key} is assigned to {node.info.name}, attempt {tries}; it runs there or is next"
+        told = [(w.name, _status(node, w)) for w in node.info.workers]
+        silent = [f"; {w} is {how['reason']}" for w, how in told if how["status"] == "unresponsive"]
+        return (
+            f"{key} is assigned to {node.info.name}, attempt {tries}; it runs there or is next"
+            + "".join(silent[:5])
+        )
     if state == State.WAITING and page.flags[row] & DATA:
         return f"{key} is data that its client has not put into a node yet"
     if state in (State.WAITING, State.AHEAD):

@@ -8,7 +8,7 @@ runs at most once, and did.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from zcluster.core.scheduler.assigning import enqueue, give_back
 from zcluster.core.scheduler.failing import fail, inherit_trouble, lost_once
@@ -16,6 +16,8 @@ from zcluster.core.scheduler.pages import (
     DATA,
     DELIVERED,
     HELD,
+    PAGE_BITS,
+    PARTIAL,
     PASSING,
     WANTED,
     Page,
@@ -80,9 +82,7 @@ def revive(s: SchedulerState, tasks: Iterable[int]) -> None:
         relink(s, again)
 
 
-def need(
-    s: SchedulerState, stack: list[int], again: set[int], asked: Collection[int] = ()
-) -> None:
+def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection[int] = ()) -> None:
     """Mark released tasks, and released inputs of theirs, as to be done again.
 
     Those ``asked`` for by a user are, although they run at most once otherwise.
@@ -108,6 +108,7 @@ def need(
             continue  # without an owner: `relink` gives it up
         # `relink` gives it up too.
         is_hopeless = _was_actor(page, row) or (task not in asked and _ran_once(page, row))
+        is_hopeless = is_hopeless or bool(page.flags[row] & PARTIAL)
         for task_in in page.inputs(row):
             source, at = s.find(task_in) or _no_row(task_in)
             source.refs[at] += 1
@@ -118,25 +119,20 @@ def need(
 def relink(s: SchedulerState, again: set[int], asked: Collection[int] = ()) -> None:
     """Count anew what unfinished consumers of recomputed tasks wait for; see `need`."""
     pulled: list[int] = []
-    for task, page, row in s.rows():
-        state = page.state[row]
-        if state not in _OPEN:
+    for task, page, row, back in _consumers(s, again):
+        if task in again:
             continue
-        back = [t for t in page.inputs(row) if t in again]
-        if task not in again:
-            if not back:
-                continue
-            for task_in in back:
-                source, at = s.find(task_in) or _no_row(task_in)
-                source.add_heir(at, task)
-            page.missing[row] += len(back)
-            page.unplaced[row] += len(back)
-            if state == _ASSIGNED:
-                if not page.layer[row].is_once:  # it may have begun, and have had them
-                    pulled.append(task)
-            else:
-                page.state[row] = _WAITING
-                page.node[row] = -1
+        for task_in in back:
+            source, at = s.find(task_in) or _no_row(task_in)
+            source.add_heir(at, task)
+        page.missing[row] += len(back)
+        page.unplaced[row] += len(back)
+        if page.state[row] == _ASSIGNED:
+            if not page.layer[row].is_once:  # it may have begun, and have had them
+                pulled.append(task)
+        else:
+            page.state[row] = _WAITING
+            page.node[row] = -1
     for task in again:
         page, row = s.find(task) or _no_row(task)
         _count_inputs(s, task, page, row)
@@ -144,6 +140,38 @@ def relink(s: SchedulerState, again: set[int], asked: Collection[int] = ()) -> N
         give_back(s, task, tell=True)
     for task in again:
         _give_up_hopeless(s, task, task in asked)
+
+
+def _consumers(s: SchedulerState, again: set[int]) -> Iterator[tuple[int, Page, int, list[int]]]:
+    """Yield (task, page, row, inputs to be done again) of unfinished consumers of tasks.
+
+    Nothing lists the consumers of a finished task; but it is known how many edges lead to
+    unfinished ones, and those are mostly near. So this looks at the pages from the first of
+    the tasks on, and ends with the last edge.
+    """
+    left = sum(_edges(s, task) for task in again)
+    if not left:
+        return
+    low = min(again) >> PAGE_BITS
+    for number in sorted(s.pages, key=lambda number: (number < low, number)):
+        page = s.pages[number]
+        if again.isdisjoint(page.indices):
+            continue
+        for row, state in enumerate(page.state):
+            if state not in _OPEN:
+                continue
+            back = [task for task in page.inputs(row) if task in again]
+            if back:
+                left -= len(back)
+                yield page.start + row, page, row, back
+        if left <= 0:
+            return
+
+
+def _edges(s: SchedulerState, task: int) -> int:
+    """Return how many edges lead from a task to unfinished ones, or a few more."""
+    page, row = s.find(task) or _no_row(task)
+    return page.refs[row] - bool(page.flags[row] & WANTED) - len(s.wants.get(task, ()))
 
 
 def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
@@ -174,6 +202,9 @@ def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
         if s.client_of(task) is None:
             fail(s, task, orphaned(s, task))
         return
+    if page.flags[row] & PARTIAL:
+        fail(s, task, _incomplete(s, task))
+        return
     if _was_actor(page, row):
         page.size[row] = 0  # if somebody asks for it, it is made anew
         fail(s, task, lost_actor(s, task))
@@ -195,6 +226,16 @@ def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
 def orphaned(s: SchedulerState, task: int) -> Failure:
     """Return why data cannot be had again: it was lost, and the client that had it left."""
     reason = f"the data {s.key(task)} was lost, and the client that had it is gone"
+    error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
+    return Failure(error, b"")
+
+
+def _incomplete(s: SchedulerState, task: int) -> Failure:
+    """Return why a task cannot run that came when an input of it was not known any more."""
+    reason = (
+        f"an input of {s.key(task)} was not known when it was submitted, so it can never run; "
+        "submit it anew, with futures that are still held"
+    )
     error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
     return Failure(error, b"")
 

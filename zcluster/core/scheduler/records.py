@@ -258,6 +258,8 @@ class NodeRecord:
     made: list[int] = field(default_factory=list)
     store_used: int = 0
     spilled: int = 0
+    #: For how many seconds each worker has not answered its nanny.
+    silent: list[float] = field(default_factory=list)
     lag: float = 0.0
     #: Resources given away, by worker number and name.
     spent: dict[int, dict[str, float]] = field(default_factory=dict)

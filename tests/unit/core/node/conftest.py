@@ -52,6 +52,7 @@ class Bench:
         self.effects.to_workers += found.to_workers
         self.effects.to_fetch += found.to_fetch
         self.effects.to_start += found.to_start
+        self.effects.to_restart += found.to_restart
 
     def assign(
         self,
@@ -68,6 +69,8 @@ class Bench:
         inline: Sequence[tuple[int, bytes]] = (),
         first: int = 0,
         threads: int = 1,
+        timeout: float = 0.0,
+        at_most_once: bool = False,
     ) -> None:
         """Assign tasks, each with its inputs, in one layer."""
         layers, functions = [], []
@@ -86,6 +89,9 @@ class Bench:
                     list(whole_slots),
                     "x",
                     threads,
+                    False,
+                    timeout,
+                    at_most_once,
                 )
             ]
             functions = [(function, (2, 0, 4))]

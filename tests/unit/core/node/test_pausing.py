@@ -6,7 +6,17 @@ from typing import Any
 
 from zcluster.core.node import pausing
 from zcluster.core.node.records import WorkerEnd
-from zcluster.protocol.messages import Done, Free, Grant, Recall, Recalled, Reserve, Run, Workers
+from zcluster.protocol.messages import (
+    Blocked,
+    Done,
+    Free,
+    Grant,
+    Recall,
+    Recalled,
+    Reserve,
+    Run,
+    Workers,
+)
 
 #: The callable of a bench's first layer.
 SHORT = b"f%15d" % 1
@@ -74,6 +84,28 @@ def test_where_all_are_paused_what_has_not_begun_goes_back(bench: Any) -> None:
     b.assign({4: []})
     assert [told.tasks for told in b.said(Recalled)] == [[4]]
     assert b.sent(Run) == []
+
+
+def test_what_runs_in_a_paused_worker_holds_no_slot_that_counts(bench: Any) -> None:
+    """Or the scheduler would think that the node has as much less room."""
+    b = bench(workers=2)
+    b.core.durations[SHORT] = 1e-5
+    b.assign({1: [], 2: [], 3: [], 4: []})
+    b.flush()
+    pausing.pause(b.core, "memory", "too much", [0])
+    assert b.said(Blocked) == [Blocked([1], True)]
+    b.hear(Recalled([2], [0]), 0)
+    # It waits for others, and goes on: the scheduler knows nothing else of it.
+    b.hear(Blocked([1], True), 0)
+    b.hear(Blocked([1], False), 0)
+    assert b.said(Blocked) == [Blocked([1], True)]
+    pausing.resume(b.core, "memory")
+    assert b.said(Blocked) == [Blocked([1], False)]
+    pausing.pause(b.core, "memory", "too much", [0])
+    b.done([1], 0)
+    b.said(Blocked)
+    pausing.resume(b.core, "memory")
+    assert b.said(Blocked) == []
 
 
 def test_what_takes_a_result_from_a_heap_here_waits(bench: Any) -> None:

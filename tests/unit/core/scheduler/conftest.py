@@ -117,10 +117,12 @@ class Desk:
         check(self.state)
 
     def later(self, seconds: float = 1.0) -> None:
-        """Flush, let time pass, and flush."""
+        """Flush, let time pass (and tell the core of it often), and flush."""
         self.flush()
-        self.now += seconds
-        self.core.on_time(self.now)
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 1.0)
+            self.core.on_time(self.now)
         self.flush()
 
     def take(self, kind: type[Said], name: str | None = None) -> list[Said]:

@@ -129,11 +129,29 @@ def test_a_node_that_stays_away_is_fenced_and_its_results_made_again(
     d.flush()
     d.finish(node, [first], length=-1)
     d.core.on_away(node.peer, d.now)
-    assert d.core.on_time(d.now + 9.0) == d.now + 10.0
+    d.later(9.0)
     assert d.word(first) == "finished"
-    assert d.core.on_time(d.now + 10.0) is None
+    d.later(1.0)
     assert d.core.take_fenced() == [(node.peer, "it could not be reached")]
     assert d.word(first) == "ready"
+
+
+def test_a_scheduler_that_was_paused_counts_that_time_to_nobody(desk: Any) -> None:
+    """Whoever was away before may have come back meanwhile: what it said is not heard yet."""
+    d = desk(dead_after=8.0, client_grace=8.0)
+    client, node = d.client(), d.node("one")
+    d.later(0.25)
+    d.core.on_away(node.peer, d.now)
+    d.core.on_away(client.peer, d.now)
+    d.later(1.0)
+    d.now += 60.0
+    d.core.on_time(d.now)
+    assert d.core.take_fenced() == []
+    d.core.on_back(client.peer, d.now)
+    d.later(6.0)
+    assert d.core.take_fenced() == []
+    d.later(2.0)
+    assert d.core.take_fenced() == [(node.peer, "it could not be reached")]
 
 
 def test_queued_ahead_at_a_node_that_dies_means_waiting_again(desk: Any, graph_of: Any) -> None:
@@ -153,7 +171,7 @@ def test_a_client_that_leaves_releases_what_it_wanted(desk: Any, graph_of: Any) 
     d.flush()
     d.finish(node, [first])
     d.core.on_away(one.peer, d.now)
-    d.core.on_time(d.now + 10.0)
+    d.later(10.0)
     assert d.core.take_fenced() == [(one.peer, "the client was away for too long")]
     d.later()
     assert d.take(Drop) == [Drop([first + 1])]

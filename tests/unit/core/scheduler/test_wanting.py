@@ -148,3 +148,27 @@ def test_a_retry_waits_longer_each_time(desk: Any, graph_of: Any) -> None:
     assert d.take(Assign) or d.assigned() == {"n": [first]}
     d.fail(node, first)
     assert d.take(Failed)
+
+
+def test_what_came_with_an_unknown_input_can_never_run(desk: Any, graph_of: Any) -> None:
+    """Its row has the inputs that were known: run with those it would give a wrong answer."""
+    d = desk()
+    client = d.client()
+    d.node()
+    gone = d.submit(client, graph_of([()]))
+    d.tell(client, Release([gone]))
+    d.later()
+    graph = graph_of([()])
+    for name in ("gone", "kept"):
+        graph.add_import(name)
+    kept = d.submit(client, graph_of([()]))
+    taker = graph_of([(~0, ~1)])
+    taker.imports = graph.imports
+    first = d.submit(client, taker, [gone, kept])
+    assert d.word(first) == "failed"
+    d.take(Failed)
+    d.tell(client, Retry([first]))
+    (failed,) = d.take(Failed)
+    assert (failed.tasks, failed.errors[0].kind) == ([first], "lost")
+    assert "can never run" in failed.errors[0].message
+    assert d.word(first) == "failed"

@@ -1,0 +1,237 @@
+"""Tasks that end without a result: by force, for want of time, or lost and not to run again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zcluster.core.scheduler.invariants import check_empty
+from zcluster.protocol.messages import (
+    Assign,
+    Cancel,
+    Drop,
+    ErrorInfo,
+    Failed,
+    Lost,
+    Needs,
+    Recalled,
+    Release,
+    Retry,
+)
+from zcluster.types import Reschedule
+
+ONCE = Needs(at_most_once=True)
+
+
+def submit(desk: Any, client: Any, graph: Any, needs: Needs, retries: int = 0) -> int:
+    """Submit a graph whose first layer has needs; return its first task."""
+    layer = graph.layers[0]
+    layer.options = layer.options._replace(needs=needs, retries=retries)
+    first: int = desk.submit(client, graph)
+    return first
+
+
+def errors(desk: Any, name: str = "c") -> list[tuple[int, str]]:
+    """Flush, and take the tasks a client was told to have failed, with the kinds of errors."""
+    return [
+        (task, message.errors[which].kind)
+        for message in desk.take(Failed, name)
+        for task, which in zip(message.tasks, message.which, strict=True)
+    ]
+
+
+# --- force --------------------------------------------------------------------------------------
+
+
+def test_only_what_is_forced_is_stopped(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client = d.client()
+    d.node(slots=4)
+    first = d.submit(client, graph_of([()] * 2))
+    d.flush()
+    d.tell(client, Cancel([first], "", True))
+    d.tell(client, Cancel([first + 1]))
+    told = d.take(Drop, "n")
+    assert {(tuple(m.tasks), m.force) for m in told} == {((first,), True), ((first + 1,), False)}
+    assert d.state.forced == set()
+
+
+def test_what_was_cancelled_before_is_looked_for_everywhere(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client = d.client()
+    for name in "ab":
+        d.node(name)
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.tell(client, Cancel([first]))
+    assert len(d.take(Drop)) == 1
+    d.tell(client, Cancel([first], "", True))
+    for name in "ab":
+        assert d.take(Drop, name) == [Drop([first], force=True)]
+
+
+def test_a_finished_task_is_not_touched_by_force(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.finish(node, [first])
+    d.tell(client, Cancel([first], "", True))
+    assert d.take(Drop) == []
+    assert d.word(first) == "finished"
+    d.tell(client, Cancel([], "", True))
+    d.flush()
+    assert d.state.forced == set()
+
+
+# --- time limits --------------------------------------------------------------------------------
+
+
+def test_the_limit_goes_to_the_node(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client = d.client()
+    d.node()
+    submit(d, client, graph_of([()]), Needs(timeout=2.5))
+    (message,) = d.take(Assign)
+    assert [(layer.timeout, layer.at_most_once) for layer in message.layers] == [(2.5, False)]
+
+
+def test_what_took_too_long_is_tried_again_and_takes_no_worker_down(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk(kills=1)
+    client, node = d.client(), d.node()
+    first = submit(d, client, graph_of([()]), Needs(timeout=2.5), retries=1)
+    d.flush()
+    d.fail(node, first, "timeout")
+    assert d.state.kills == {}
+    assert d.word(first) == "ready"
+    d.flush()
+    d.fail(node, first, "timeout")
+    assert errors(d) == [(first, "timeout")]
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "kinds"),
+    [(["builtins.TimeoutError"], []), (["builtins.ValueError"], ["timeout"])],
+)
+def test_it_is_tried_again_if_that_is_wanted(
+    desk: Any, graph_of: Any, retry_on: list[str], kinds: list[str]
+) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = submit(d, client, graph_of([()]), Needs(timeout=2.5, retry_on=retry_on), retries=1)
+    d.flush()
+    bases = ["zcluster.errors.TaskTimeout", "builtins.TimeoutError"]
+    error = ErrorInfo("timeout", bases[0], "late", "", first, 1, "n", "w", bases=bases)
+    d.tell(node, Failed([first], [1], [0], [error]))
+    assert [kind for _, kind in errors(d)] == kinds
+
+
+# --- at most once -------------------------------------------------------------------------------
+
+
+def test_it_stays_with_a_node_that_is_away_and_is_lost_with_it(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node("a")
+    once = submit(d, client, graph_of([()]), ONCE)
+    usual = d.submit(client, graph_of([()]))
+    assert d.assigned() == {"a": [once]}
+    d.core.on_away(node.peer, d.now)
+    d.node("b", slots=4)
+    assert d.assigned() == {"b": [usual]}
+    assert d.word(once) == "assigned"
+    d.core.on_gone(node.peer, "killed", d.now)
+    (failed,) = d.take(Failed, "c")
+    (error,) = failed.errors
+    assert (failed.tasks, error.kind) == ([once], "once")
+    assert "node a" in error.message and "killed" in error.message
+    assert d.assigned() == {}
+
+
+def test_a_node_that_comes_back_reports_it_as_if_nothing_had_been(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = submit(d, client, graph_of([()]), ONCE)
+    d.flush()
+    d.core.on_away(node.peer, d.now)
+    d.core.on_back(node.peer, d.now)
+    d.finish(node, [first])
+    assert d.word(first) == "finished"
+    d.tell(client, Release([first]))
+    d.later(20)
+    check_empty(d.state)
+
+
+def test_what_a_node_gives_back_is_assigned_again(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = submit(d, client, graph_of([()]), ONCE)
+    d.flush()
+    d.messages.clear()
+    d.tell(node, Recalled([first], [1]))
+    assert d.assigned() == {"n": [first]}
+    assert d.attempt(first) == 2
+
+
+def test_it_is_not_sent_ahead_of_its_inputs(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node(slots=4)
+    chain = graph_of(("a", [()]), ("b", [(0,)]))
+    chain.layers[1].options = chain.layers[1].options._replace(needs=ONCE)
+    first = d.submit(client, chain)
+    d.flush()
+    assert d.word(first + 1) == "waiting"
+    d.finish(node, [first])
+    assert first + 1 in d.assigned()["n"]
+
+
+@pytest.mark.parametrize("kind", ["task", "killed"])
+def test_no_failure_has_it_run_again(desk: Any, graph_of: Any, kind: str) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = submit(d, client, graph_of([()]), ONCE)
+    d.flush()
+    name = f"{Reschedule.__module__}.{Reschedule.__qualname__}"
+    error = ErrorInfo(kind, name, "again", "", first, 1, "n", "w", bases=[name])
+    d.tell(node, Failed([first], [1], [0], [error]))
+    assert errors(d) == [(first, kind)]
+
+
+def test_a_lost_result_is_not_made_again_unasked(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    graph = graph_of(("once", [()]), ("use", [(0,)]))
+    first = submit(d, client, graph, ONCE)
+    d.flush()
+    d.finish(node, [first], length=-1)
+    d.flush()
+    d.messages.clear()
+    d.tell(node, Lost([first]))
+    assert sorted(errors(d)) == [(first, "once"), (first + 1, "input")]
+    assert d.assigned() == {}
+    # Somebody who asks for it takes the risk.
+    d.tell(client, Retry([first]))
+    assert d.assigned() == {"n": [first]}
+
+
+def test_it_goes_on_though_an_input_it_has_had_is_lost(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, a = d.client(), d.node("a", slots=2)
+    graph = graph_of(("in", [()]), ("once", [(0,)]))
+    graph.layers[1].options = graph.layers[1].options._replace(needs=ONCE)
+    first = d.submit(client, graph)
+    d.flush()
+    d.finish(a, [first], length=-1)
+    d.flush()
+    assert d.word(first + 1) == "assigned"
+    d.tell(a, Lost([first]))
+    d.flush()
+    assert d.words([first, first + 1]) == ["assigned", "assigned"]
+    assert d.attempt(first + 1) == 1
+    d.finish(a, [first + 1])
+    d.finish(a, [first])
+    assert d.words([first, first + 1]) == ["finished", "finished"]
