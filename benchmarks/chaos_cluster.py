@@ -93,13 +93,27 @@ class Node:
 
     def worker_pids(self) -> list[int]:
         """Return the processes of its workers: children of its template."""
+        return [child.pid for each in self.templates() for child in _children(each)]
+
+    def templates(self) -> list[Any]:
+        """Return what workers are forked from; one, if it is there."""
         import psutil
 
-        found = []
-        with contextlib.suppress(psutil.Error):
-            for template in psutil.Process(self.pid).children() if self.pid else ():
-                found += [child.pid for child in template.children()]
-        return found
+        if not self.pid:
+            return []
+        try:
+            return _children(psutil.Process(self.pid))
+        except psutil.Error:
+            return []
+
+
+def _children(process: Any) -> list[Any]:
+    import psutil
+
+    try:
+        return list(process.children())
+    except psutil.Error:  # it has ended
+        return []
 
 
 class Cluster:
@@ -136,6 +150,10 @@ class Cluster:
         from zcluster.transport.scheduler_file import read_scheduler_file
 
         self.address = read_scheduler_file(self.file).address
+        #: Where the first node's results go that its small store has no room for.
+        self.disk = folder / "disk"
+        self.disk.mkdir()
+        self.is_disk_small = _mount(self.disk)
         relay = load_relay()
         #: Of the last node, and of a client.
         self.relay, self.client_relay = relay(self.address), relay(self.address)
@@ -154,6 +172,7 @@ class Cluster:
         return [
             *(*_PYTHON, "zcluster.cli.worker", address, "--insecure", f"--name={name}"),
             *(f"--nworkers={workers}", "--nthreads=1", "--memory-limit=1GB"),
+            *(["--store-limit=16MB", f"--local-directory={self.disk}"] if name == "a" else []),
         ]
 
     @property
@@ -193,7 +212,17 @@ class Cluster:
         self.relay.close()
         self.client_relay.close()
         self._errors.close()
+        if self.is_disk_small:
+            subprocess.run(["umount", "--lazy", str(self.disk)], check=False)
         return found
+
+
+def _mount(folder: Path) -> bool:
+    """Make a folder a disk of its own that is soon full; only root may."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if os.geteuid() or shutil.which("mount") is None:
+        return False
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 class Faults:
@@ -270,8 +299,13 @@ class Faults:
 
     def _kill(self) -> None:
         node = self._chance.choice(self._cluster.nodes)
-        if self._chance.random() < 0.3:
+        draw = self._chance.random()
+        if draw < 0.3:
             self.counts["nanny killed"] += self._signal(node.pid, signal.SIGKILL)
+            return
+        if draw < 0.35:
+            for template in node.templates():
+                self.counts["template killed"] += self._signal(template.pid, signal.SIGKILL)
             return
         pids = [pid for each in self._cluster.nodes for pid in each.worker_pids()]
         if pids:
@@ -341,7 +375,13 @@ class Faults:
     # -------------------------------------------------------------------------- disk
 
     def _fill_disk(self) -> None:
-        """Nothing to fill."""
+        path = self._cluster.disk / "filler"
+        if not self._cluster.is_disk_small:
+            return
+        if self._once("disk filled", 5, lambda: path.unlink(missing_ok=True)):
+            with contextlib.suppress(OSError), path.open("wb") as file:
+                while True:  # until nothing is left
+                    file.write(bytes(1 << 20))
 
 
 def leftovers(mark: str, folder: Path) -> list[str]:

@@ -111,14 +111,12 @@ pending = [client.submit(time.sleep, 60, pure=False) for _ in range(20)]
 if how == "callback":
     for future in pending:
         future.add_done_callback(lambda future: print("called", future.status))
-if how == "waiter":
-    threading.Thread(target=pending[0].result, daemon=True).start()
 if how == "iterator":
     finished = as_completed(pending)
     threading.Thread(target=next, args=(finished, None), daemon=True).start()
 print("ends", flush=True)
 """
-WAYS = ("plain", "threads", "callback", "waiter", "iterator")
+WAYS = ("plain", "threads", "callback", "iterator")
 
 
 def seed() -> int:
@@ -286,7 +284,7 @@ def end_with_pending(how: str) -> float:
     return took
 
 
-@pytest.mark.parametrize("how", ["plain", "waiter"])
+@pytest.mark.parametrize("how", ["plain", "callback"])
 def test_an_interpreter_ends_with_pending_futures(how: str) -> None:
     end_with_pending(how)
 

@@ -189,13 +189,13 @@ import ctypes, sys
 from zcluster.distributed import Client, wait
 client = Client(sys.argv[1])
 futures = client.map(abs, range(int(sys.argv[2])), pure=False)
-large = client.map(bytes, [10_000 + number for number in range(5000)], pure=False)
+large = client.map(bytes, [10_000 + number % 9 for number in range(20_000)], pure=False)
 client.statistics()
 print("asleep", flush=True)
 ctypes.PyDLL(None).sleep(int(sys.argv[3]))  # in C, with the interpreter's lock
 wait([*futures, *large], timeout=40)
 assert client.gather(futures) == list(range(int(sys.argv[2])))
-assert [len(each) for each in client.gather(large[::100])] == list(range(10_000, 15_000, 100))
+assert [len(each) for each in client.gather(large[:900])] == [*range(10_000, 10_009)] * 100
 print("done", flush=True)
 sys.stdin.readline()
 """
@@ -215,15 +215,15 @@ def test_a_client_that_does_not_read_is_told_later_and_costs_little() -> None:
             trips = Trips(client)
             peak = queued
             began = time.monotonic()
-            while client.statistics()["states"]["finished"] < count + 5000:
+            while client.statistics()["states"]["finished"] < count + 20_000:
                 assert time.monotonic() - began < 60, "the work stands still"
                 trips.make()
                 peak = max(peak, memory(cluster.pids[0]))
                 time.sleep(0.01)  # between two looks
             peak = max(peak, memory(cluster.pids[0]))
-            print(f"{(peak - queued) / MIB:.0f} MiB more for results of {50 + count / 1e6:.0f} MB")
+            print(f"{(peak - queued) / MIB:.0f} MiB more for results of 200 MB")
             trips.report("beside a client asleep")
-            assert peak - queued < 48 * MIB  # its credit, twice, and room
+            assert peak - queued < 96 * MIB  # its credit, what is on its way, and room
             assert hear(asleep) == "done"
             tell(asleep)
             asleep.wait(10)
@@ -282,6 +282,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_scheduler_without_descriptors_serves_who_is_there_and_recovers(
     commands: Commands, until: Until
 ) -> None:

@@ -93,7 +93,7 @@ def pause(until: Until, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("seconds", "up", "down"),
     [
-        (1.0, True, True),
+        pytest.param(1.0, True, True, marks=pytest.mark.slow),
         pytest.param(6.0, True, True, marks=pytest.mark.slow),
         pytest.param(6.0, True, False, marks=pytest.mark.slow),
         pytest.param(6.0, False, True, marks=pytest.mark.slow),
@@ -160,7 +160,7 @@ def test_a_node_cut_off_for_longer_starts_over_soon_after(
 # ------------------------------------------------------------------- broken connections
 
 
-@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("reset", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_connections_that_end_in_the_middle_of_messages_lose_and_double_nothing(
     net: Net, log: Log, reset: bool
 ) -> None:
@@ -188,19 +188,20 @@ def test_what_a_replaced_connection_brings_late_is_not_heard_twice(
 ) -> None:
     """The old connection's bytes come when the session goes on over a new one already."""
     client, relay = net.client, net.relay
-    futures = client.map(step, [log.path] * 150, range(150), [0.02] * 150, pure=False, workers="b")
-    log.wait_lines(20)
+    futures = client.map(step, [log.path] * 60, range(60), [0.02] * 60, pure=False, workers="b")
+    log.wait_lines(10)
     before = relay.made
     relay.cut(new=True)
     until(lambda: relay.made > before, 10, "a new connection")
     # It answers over the new one while what it said over the old one has yet to arrive.
     assert client.submit(os.getpid, workers="b", pure=False, priority=9).result(10) == net.pid
     relay.heal()
-    assert client.gather(futures) == [number * number for number in range(150)]
+    assert client.gather(futures) == [number * number for number in range(60)]
     assert set(log.counts().values()) == {1}
     assert net.worker_pid("b") == net.pid
 
 
+@pytest.mark.slow
 def test_a_network_of_much_delay_loses_nobody(net: Net, log: Log) -> None:
     """There and back, a second each way, is longer than a heartbeat's timeout."""
     client, relay = net.client, net.relay
@@ -212,6 +213,7 @@ def test_a_network_of_much_delay_loses_nobody(net: Net, log: Log) -> None:
     assert set(log.counts().values()) == {1}
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_never_silent_for_long(net: Net, until: Until) -> None:
     net.relay.heal()
     net.relay.silence = 0.0

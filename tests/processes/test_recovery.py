@@ -34,7 +34,8 @@ def make(path: str, number: int) -> np.ndarray:
 def add(path: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     with open(path, "a") as file:
         file.write(f"{int(left[0])}+{int(right[0])}\n")
-    return left + right
+    total: np.ndarray = left + right
+    return total
 
 
 def die(number: int) -> None:
@@ -59,6 +60,7 @@ def restart_here() -> None:
 # --------------------------------------------------------------------------- lineage
 
 
+@pytest.mark.slow
 def test_the_only_holder_dies_and_the_least_is_made_again(commands: Commands, log: Log) -> None:
     """Row 3: consumers wait on; what is elsewhere is not made again."""
     commands.start_scheduler()
@@ -77,7 +79,7 @@ def test_the_only_holder_dies_and_the_least_is_made_again(commands: Commands, lo
         began = time.monotonic()
         commands.nodes["b"].kill()
         assert int(client.submit(np.max, total).result(20)) == 3
-        assert time.monotonic() - began < 5  # about 0.1 s here, and 8 s if it were waited for
+        assert time.monotonic() - began < 7  # about 0.1 s here, and 8 s if it were waited for
         assert log.counts()["1"] == 1
         assert log.counts()["2"] <= 2
 
@@ -106,13 +108,13 @@ def test_scattered_data_is_lost_with_its_only_holder_and_its_client(
                 future.result(20)
         assert client.submit(np.sum, twice).result(20) == sum(range(10_000))
         assert client.submit(np.sum, once).result(20) == sum(range(20_000))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 7
 
 
 # ---------------------------------------------------------------------------- blame
 
 
-@pytest.mark.parametrize("allowed", [1, 2])
+@pytest.mark.parametrize("allowed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_so_many_workers_may_be_taken_down(allowed: int) -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, allowed_failures=allowed) as cluster,
@@ -128,6 +130,7 @@ def test_so_many_workers_may_be_taken_down(allowed: int) -> None:
         assert client.submit(operator.neg, 1).result(20) == -1
 
 
+@pytest.mark.slow
 def test_a_worker_taken_down_after_the_task_ended_ends_soon_too() -> None:
     """No pause grows to half a minute, and it does not go on for ever."""
     with (
@@ -218,6 +221,7 @@ def test_a_restart_beside_a_node_that_is_frozen_or_dies(
         _check_restarted(client, futures, 1)
 
 
+@pytest.mark.slow
 def test_some_workers_are_started_anew_while_they_die(log: Log) -> None:
     with LocalCluster(n_workers=3, threads_per_worker=1) as cluster, Client(cluster) as client:
         client.wait_for_workers(3, 20)

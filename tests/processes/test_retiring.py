@@ -52,6 +52,7 @@ class Counter:
         return self.count
 
 
+@pytest.mark.dask("Client.retire_workers")
 def test_a_node_leaves_and_nothing_is_lost(
     commands: Commands, log: Log, tmp_path: Path, until: Callable[..., None]
 ) -> None:
@@ -124,6 +125,7 @@ def test_whoever_took_all_of_a_layer_finds_it_where_it_went(commands: Commands) 
         assert client.gather(totals) == [expected + n for n in range(40)]
 
 
+@pytest.mark.slow
 def test_some_workers_of_a_node_leave_and_their_results_stay(
     commands: Commands, log: Log, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,14 +16,17 @@ import numpy as np
 import psutil
 import pytest
 
-from zcluster import config
 from zcluster.distributed import Client
 from zcluster.errors import OutOfDisk, StoreFull
+from zcluster.storage.spill import SLAB_SIZE
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Commands, Log
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc"),
+]
 
 MB = 10**6
 CHUNK = 4 * MB
@@ -50,34 +54,36 @@ def halves(number: int) -> list[Any]:
     return [make(number), make(number + 1)]
 
 
-@contextlib.contextmanager
-def no_pauses() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have only results counted: what a bare worker has for itself is much of these limits."""
-    never = {f"worker.memory.{name}": False for name in ("spill", "pause", "terminate")}
-    with config.set(never):
-        yield
+    for name in ("SPILL", "PAUSE", "TERMINATE"):
+        monkeypatch.setenv(f"ZCLUSTER_WORKER__MEMORY__{name}", "false")
+
+
+def small(folder: Path) -> Client:
+    """Return a client of a cluster with little memory, and a disk."""
+    return Client(n_workers=1, threads_per_worker=2, memory_limit=LIMIT, local_directory=folder)
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    """Return a client of a cluster with little memory, and a disk."""
-    with (
-        no_pauses(),
-        Client(
-            n_workers=1, threads_per_worker=2, memory_limit=LIMIT, local_directory=tmp_path
-        ) as made,
-    ):
+    with small(tmp_path) as made:
         yield made
+
+
+def wait_done(futures: list[Any], until: Until) -> None:
+    until(lambda: all(future.done() for future in futures), 60)
 
 
 def spilled(client: Client) -> int:
     """Return the bytes on disk, as the nodes said last."""
     workers = client.scheduler_info()["workers"].values()
-    return max(worker["metrics"]["spilled"] for worker in workers)
+    return max(int(worker["metrics"]["spilled"]) for worker in workers)
 
 
 def nanny(client: Client) -> psutil.Process:
-    """Return the nanny's process: the one that has files without names open for writing."""
+    """Return the nanny's process: the one that has the files of results on disk."""
     pid = next(iter(client.scheduler_info()["workers"].values()))["pid"]
     found = psutil.Process(pid)
     while not slabs(found.pid):
@@ -88,20 +94,21 @@ def nanny(client: Client) -> psutil.Process:
 
 
 def slabs(pid: int) -> list[str]:
-    """Return what to open a process's nameless files by."""
+    """Return what to open a process's files of results on disk by."""
     folder, found = f"/proc/{pid}/fd", []
     for name in os.listdir(folder):
         with contextlib.suppress(OSError):
-            target = os.readlink(f"{folder}/{name}")
-            if target.startswith("/") and "(deleted)" in target and "memfd" not in target:
-                found.append(f"{folder}/{name}")
+            path = f"{folder}/{name}"
+            is_memory = "memfd" in os.readlink(path)
+            if not is_memory and os.stat(path).st_size == SLAB_SIZE:
+                found.append(path)
     return found
 
 
 def test_five_times_the_memory_is_kept_and_right(client: Client, until: Until) -> None:
     count = 5 * LIMIT // CHUNK
     futures = client.map(make, range(count), pure=False)
-    until(lambda: all(future.done() for future in futures), 60)
+    wait_done(futures, until)
     until(lambda: spilled(client) > 3 * LIMIT, 10)
     for number, future in enumerate(futures):
         value = future.result(timeout=60)
@@ -114,6 +121,7 @@ def test_five_times_the_memory_is_kept_and_right(client: Client, until: Until) -
     until(lambda: spilled(client) == 0, 15)
 
 
+@pytest.mark.slow
 def test_a_sum_of_more_than_memory_by_one_task_and_by_a_tree(client: Client) -> None:
     """The one task maps all at once: they are used where they are."""
     count = 30
@@ -124,6 +132,7 @@ def test_a_sum_of_more_than_memory_by_one_task_and_by_a_tree(client: Client) -> 
     assert client.submit(sum, parts).result(timeout=120) == wanted
 
 
+@pytest.mark.slow
 def test_a_result_larger_than_memory_is_made_and_used(client: Client) -> None:
     size = 80 * MB
     big = client.submit(make, 3, size)
@@ -133,26 +142,18 @@ def test_a_result_larger_than_memory_is_made_and_used(client: Client) -> None:
     assert (value == 3).all()
 
 
-def test_results_on_disk_move_to_another_node(
-    commands: Commands, tmp_path: Path, until: Until
-) -> None:
-    with no_pauses():
-        environment = {key.variable: "false" for key in config.defaults.TABLE.values() if 0}
-        assert environment == {}
-        commands.start_scheduler()
-        options = (f"--memory-limit={LIMIT}", f"--local-directory={tmp_path}")
-        commands.start_node("one", *options)
-        commands.start_node("two", *options)
-        with Client(scheduler_file=str(commands.file)) as client:
-            client.wait_for_workers(2, timeout=30)
-            there, here = (
-                next(w for w in client.scheduler_info()["workers"] if f"{name}-" in w)
-                for name in ("one", "two")
-            )
-            chunks = client.map(make, range(20), workers=[there], pure=False)
-            sums = [client.submit(total, chunk, workers=[here]) for chunk in chunks]
-            answers = client.gather(sums)
-            assert answers == [number * (CHUNK // 8) for number in range(20)]
+@pytest.mark.slow
+def test_results_on_disk_move_to_another_node(commands: Commands, tmp_path: Path) -> None:
+    commands.start_scheduler()
+    options = (f"--memory-limit={LIMIT}", f"--local-directory={tmp_path}")
+    commands.start_node("one", *options)
+    commands.start_node("two", *options)
+    with Client(scheduler_file=str(commands.file)) as client:
+        client.wait_for_workers(2, timeout=30)
+        names = {worker["name"]: at for at, worker in client.scheduler_info()["workers"].items()}
+        chunks = client.map(make, range(20), workers=[names["one-0"]], pure=False)
+        sums = [client.submit(total, chunk, workers=[names["two-0"]]) for chunk in chunks]
+        assert client.gather(sums) == [number * (CHUNK // 8) for number in range(20)]
 
 
 # ------------------------------------------------------------------------------ trouble
@@ -164,18 +165,21 @@ def test_a_byte_that_changed_on_disk_makes_a_result_again(
     """Never a wrong value: it is lost as with a node that is gone."""
     count = 20
     futures = [client.submit(noted, number, log.path, pure=False) for number in range(count)]
-    until(lambda: all(future.done() for future in futures), 60)
+    wait_done(futures, until)
     until(lambda: spilled(client) > LIMIT / 2, 15)
     assert sorted(map(int, log.lines())) == list(range(count))
     flipped = 0
     for path in slabs(nanny(client).pid):
         with open(path, "r+b", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            for at in range(2 * MB, size, CHUNK + 4096):
-                if file.seek(at) == at and file.read(1) not in (b"", b"\0"):
+            end = os.fstat(file.fileno()).st_size
+            # The highest byte of a number in each of some results.
+            for at in range(2 * MB + 7, min(end, 20 * CHUNK), CHUNK):
+                file.seek(at)
+                if file.read(1) not in (b"", b"\0"):
                     file.seek(at)
                     file.write(b"\x5a")
                     flipped += 1
+                if flipped == 2:
                     break
     for number, future in enumerate(futures):
         value = future.result(timeout=60)
@@ -185,11 +189,12 @@ def test_a_byte_that_changed_on_disk_makes_a_result_again(
     assert len(log.lines()) > count
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_removed_is_not_missed(
     client: Client, tmp_path: Path, until: Until
 ) -> None:
     futures = client.map(make, range(20), pure=False)
-    until(lambda: all(future.done() for future in futures), 60)
+    wait_done(futures, until)
     until(lambda: spilled(client) > LIMIT / 2, 15)
     assert list(tmp_path.iterdir()) == []  # nothing has a name
     shutil.rmtree(tmp_path)
@@ -212,10 +217,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         time.sleep(0.05)
 
 
-def check_out_of_disk(client: Client, until: Until) -> None:
+def check_out_of_disk(client: Client, count: int, until: Until) -> None:
     """Make more than memory and disk take: some tasks fail, within seconds, and it goes on."""
-    futures = client.map(make, range(60), pure=False)
-    until(lambda: all(future.done() for future in futures), 120)
+    futures = client.map(make, range(count), pure=False)
+    wait_done(futures, until)
     errors = [future for future in futures if future.status == "error"]
     assert errors
     with pytest.raises(OutOfDisk, match=r"no room for 4\d+ bytes .*free.*--local-directory"):
@@ -230,27 +235,20 @@ def check_out_of_disk(client: Client, until: Until) -> None:
     assert [float(value[0]) for value in client.gather(again)] == list(range(10))
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_task_that_needs_it_and_stalls_nobody(
     small_disk: Path, until: Until
 ) -> None:
-    with (
-        no_pauses(),
-        Client(
-            n_workers=1, threads_per_worker=2, memory_limit=LIMIT, local_directory=small_disk
-        ) as client,
-    ):
-        check_out_of_disk(client, until)
+    with small(small_disk) as client:
+        check_out_of_disk(client, 40, until)
 
 
-def test_a_limit_on_what_goes_to_disk_is_a_full_disk(tmp_path: Path, until: Until) -> None:
-    with (
-        no_pauses(),
-        config.set({"worker.spill-limit": 100 * MB}),
-        Client(
-            n_workers=1, threads_per_worker=2, memory_limit=LIMIT, local_directory=tmp_path
-        ) as client,
-    ):
-        check_out_of_disk(client, until)
+def test_a_limit_on_what_goes_to_disk_is_a_full_disk(
+    tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZCLUSTER_WORKER__SPILL_LIMIT", str(20 * MB))
+    with small(tmp_path) as client:
+        check_out_of_disk(client, 16, until)
 
 
 def test_without_a_limit_of_memory_nothing_of_it_is_there(tmp_path: Path) -> None:
@@ -268,14 +266,14 @@ def _threads(pid: int) -> list[str]:
     return [(task / "comm").read_text() for task in folder.iterdir()]
 
 
-def test_without_a_disk_a_full_store_is_an_error_with_figures(until: Until) -> None:
-    with (
-        config.set({"worker.memory.target": False}),
-        no_pauses(),
-        Client(n_workers=1, threads_per_worker=1, memory_limit=LIMIT) as client,
-    ):
+@pytest.mark.slow
+def test_without_a_disk_a_full_store_is_an_error_with_figures(
+    until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZCLUSTER_WORKER__MEMORY__TARGET", "false")
+    with Client(n_workers=1, threads_per_worker=1, memory_limit=LIMIT) as client:
         futures = client.map(make, range(12), pure=False)
-        until(lambda: all(future.done() for future in futures), 60)
+        wait_done(futures, until)
         failed = [future for future in futures if future.status == "error"]
         assert failed
         with pytest.raises(StoreFull, match="results do not go to disk here"):

@@ -10,6 +10,7 @@ import inspect
 import os
 import socket as sockets
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,8 @@ class Running(ClientBase):
         results: dict[str, Any] = {}
         for name in targets:
             reply = replies.replies.get(name)
-            try:
+            with suppress(Exception):  # the worker ended meanwhile, say
                 results[name] = None if reply is None else reply_value(reply, name)
-            except Exception:  # the worker ended meanwhile, say
-                continue
         return results
 
     @hides_frames

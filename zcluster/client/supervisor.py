@@ -88,6 +88,9 @@ class Supervisor:
         self._stopped = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
+        #: Nobody writes to the pipe while it is closed. A thread may be interrupted with it by
+        #: a finaliser or a signal handler that asks for the end, so it can be taken twice.
+        self._pipe_lock = threading.RLock()
         self._thread = threading.Thread(target=self._run, name="zcluster-cluster", daemon=True)
 
     # -------------------------------------------------------------------- callers
@@ -115,10 +118,13 @@ class Supervisor:
         """Ask for the end; returns at once, from any thread, finaliser or signal handler."""
         if self._process == os.getpid() and not self._stop:
             self._stop = True
-            try:
-                os.write(self._wake_write, b"\0")
-            except BlockingIOError:  # full: it is going to wake anyway
-                return
+            with self._pipe_lock:
+                if self._wake_write < 0:
+                    return  # it has ended already
+                try:
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:  # full: it is going to wake anyway
+                    return
 
     def wait_stopped(self, seconds: float) -> bool:
         """Wait until the processes and the folder are gone; return whether they are."""
@@ -238,9 +244,18 @@ class Supervisor:
             self._nanny = self._scheduler = None
             if self.scratch is not None:
                 self.scratch.remove()
+            self._close_pipe()
             _live.discard(self)
             self._prepared.set()
             self._stopped.set()
+
+    def _close_pipe(self) -> None:
+        with self._pipe_lock:
+            ends = self._wake_read, self._wake_write
+            self._wake_read = self._wake_write = -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)
 
     # -------------------------------------------------------------------- elsewhere
 
@@ -253,9 +268,7 @@ class Supervisor:
             self.scratch.forget()
 
     def __del__(self) -> None:
-        # Not at the end of the thread: request_stop may be writing to it from anywhere.
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._close_pipe()  # of one that was never started, or in a forked copy
 
 
 def _wait_ended(handles: list[Handle], seconds: float) -> bool:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-from zcluster.config import parse_timedelta
+from zcluster.config.times import parse_timedelta
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import DEFAULT_OPTIONS, Options
 from zcluster.protocol.messages import Needs
@@ -37,7 +37,8 @@ def annotate(**wishes: Any) -> Iterator[None]:
     **wishes
         ``workers``, ``allow_other_workers``, ``retries``, ``retry_on``, ``retry_delay``,
         ``priority``, ``resources``, ``threads``, ``timeout``, ``at_most_once``: as for
-        `Client.submit`. An inner block adds to the outer one. Anything else is kept for `get_annotations`, and has no
+        `Client.submit` (the last two have no effect where there is no cluster). An inner
+        block adds to the outer one. Anything else is kept for `get_annotations`, and has no
         effect; a name that is much like one of these gives a warning.
 
     Raises

@@ -171,7 +171,8 @@ def _is_ours(thread: int) -> bool:
 class Running(Protocol):
     """What is asked of a slot."""
 
-    window: Window
+    def stop(self, task: int) -> bool:
+        """Interrupt a task; False: it cannot be done at the moment."""
 
 
 class Interrupts:
@@ -207,7 +208,7 @@ class Interrupts:
             slot = self._find(task)
             if slot is None and looks > 0:
                 self._wanted[task] = looks - 1
-            elif slot is None or slot.window.interrupt(task):
+            elif slot is None or slot.stop(task):
                 del self._wanted[task]
         self._is_due = bool(self._wanted)
         if self._is_due:

@@ -86,7 +86,7 @@ class Outbox:
         self._returns = returns
         self._requests: deque[Reserve] = deque()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, SimpleQueue[Grant]] = {}
+        self._waiting: dict[int, tuple[int, SimpleQueue[Grant]]] = {}
 
     # -------------------------------------------------------------------- slots
 
@@ -94,7 +94,7 @@ class Outbox:
         """Ask for room in the store and wait for the answer; None: none came in time."""
         number = next(self._numbers)
         answer: SimpleQueue[Grant] = SimpleQueue()
-        self._waiting[number] = answer
+        self._waiting[number] = task, answer
         self._requests.append(Reserve(number, task, size))
         self.wake()
         try:
@@ -108,9 +108,15 @@ class Outbox:
 
     def grant(self, grant: Grant) -> None:
         """Hand an answer to the slot that waits; one that gave up has failed its task."""
-        answer = self._waiting.get(grant.request)
-        if answer is not None:
-            answer.put(grant)
+        waiting = self._waiting.get(grant.request)
+        if waiting is not None:
+            waiting[1].put(grant)
+
+    def refuse(self, task: int, reason: str) -> None:
+        """Let a task wait for room no longer."""
+        for number, (waiting, answer) in list(self._waiting.items()):
+            if waiting == task:
+                answer.put(Grant(number, -1, 0, 0, reason))
 
     def drain(self) -> list[tuple[Message, list[bytes]]]:
         """Return messages of everything there is, with their payload frames."""

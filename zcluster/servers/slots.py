@@ -213,6 +213,16 @@ class Slot:
         window.shut()
         return is_open
 
+    def stop(self, task: int) -> bool:
+        """Interrupt a task; from the loop's thread. False: it cannot be done at the moment.
+
+        A task that waits for room for its result fails instead, and soon.
+        """
+        if self.window.interrupt(task):
+            return True
+        self._tools.outbox.refuse(task, "the task is to stop")
+        return False
+
     def _give_place(self, batch: Batch) -> None:
         tools = self._tools
         task = self.task

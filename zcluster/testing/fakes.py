@@ -72,7 +72,7 @@ class Around(Protocol):
     def node(self, index: int) -> Any:
         """Return the node the scheduler numbered so."""
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int) -> None:
+    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
         """A worker began a task."""
 
 
@@ -243,6 +243,8 @@ class _Batch:
     run: Run
     frames: list[bytes]
     todo: deque[int]
+    #: Those of the tasks, as they were when they were sent.
+    attempts: list[int]
     current: int | None = None
 
 
@@ -255,6 +257,8 @@ class FakeWorker:
         self.functions: dict[bytes, bytes] = {}
         self.heap: dict[int, tuple[bytes, int]] = {}
         self.queue: deque[_Batch] = deque()
+        #: Attempts of the tasks in each message that is on its way here.
+        self.sent: deque[list[int]] = deque()
         self.running: list[_Batch] = []
         self.done: list[tuple[int, int, int, bytes]] = []
         self.ranges: list[tuple[int, int, int, int]] = []
@@ -271,7 +275,8 @@ class FakeWorker:
         if isinstance(message, Run):
             for digest, (frame, start, stop) in message.functions:
                 self.functions[digest] = frames[frame][start:stop]
-            self.queue.append(_Batch(message, frames, deque(range(len(message.tasks)))))
+            todo = deque(range(len(message.tasks)))
+            self.queue.append(_Batch(message, frames, todo, self.sent.popleft()))
         elif isinstance(message, Recall):
             back = []
             for batch in [*self.running, *self.queue]:
@@ -328,7 +333,8 @@ class FakeWorker:
         if batch.current is None:
             if batch.todo:
                 batch.current = batch.todo.popleft()
-                self.world.began(self.node, self, batch.run.tasks[batch.current])
+                at = batch.current
+                self.world.began(self.node, self, batch.run.tasks[at], batch.attempts[at])
                 if self.world.random.random() < self.world.blocking:
                     self._block(batch)
                 return
@@ -505,6 +511,9 @@ class FakeNode:
         effects = self.core.flush(self.world.now)
         for number, message, payload in effects.to_workers:
             if number in self.workers:
+                if isinstance(message, Run):
+                    assigned = [self.core.tasks.get(task) for task in message.tasks]
+                    self.workers[number].sent.append([a.attempt if a else 0 for a in assigned])
                 self.world.post("node>worker", self.workers[number], message, payload)
         for said, frames in effects.to_scheduler:
             self.world.post("node>scheduler", self, said, frames)

@@ -248,7 +248,7 @@ class History:
         state = self.world.core.state
         waiting = [t for c in self.clients() for t, outcome in c.wanted.items() if outcome is None]
         if not waiting:
-            return f"nothing is waited for, but after {LIVENESS_SECONDS:g} s it is not quiet yet"
+            return f"it is not quiet after {LIVENESS_SECONDS:g} s; {self.world.unrest()}"
         lines = [f"task {task} waits: {explain(state, task)}" for task in waiting[:_STORIES]]
         more = f" and {len(waiting) - _STORIES} more" if len(waiting) > _STORIES else ""
         return "\n".join(lines) + more

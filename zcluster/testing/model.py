@@ -184,7 +184,8 @@ class Model:
         if spec.data is not None:
             return spec.data
         if spec.alias is not None:
-            return self._values[spec.alias]
+            value = self._values[spec.alias]
+            return "input" if isinstance(value, str) else value
         values = []
         for task, part in spec.inputs:
             value = self._values[task]
@@ -220,7 +221,8 @@ class Model:
     def _may_end_by_itself(self, task: int, spec: Spec) -> bool:
         if self.deaths[task] >= KILLS or spec.limited or self.had_full_stores:
             return True
-        if (spec.once or spec.actor) and self.had_losses:
+        # A client that waits in vain for a node's data port says that it has it no more.
+        if (spec.once or spec.actor) and (self.had_losses or self.had_silent_ports):
             return True
         if spec.data is not None and task >> 40 in self.gone:
             return True

@@ -272,7 +272,11 @@ class Network:
             return
         # Behind what arrived before; the route can be used until then, in vain.
         listener.deliver(self._forget_route, made, made.route)
-        if made.is_near_open and not made.path.down.is_cut:
+        if not made.is_near_open:
+            return
+        if made.path.down.is_cut:
+            self._clock.after(_SILENCE, self._end_near, made)
+        else:
             made.down.last = max(made.down.last, self._clock.now + self._delay(made.path.down))
             self._clock.at(made.down.last, self._end_near, made)
 

@@ -27,6 +27,7 @@ WORK: Mapping[str, float] = {
     "submit": 1.0,
     "release": 0.7,
     "cancel": 0.3,
+    "cancel_force": 0.2,
     "want": 0.3,
     "retry": 0.3,
     "scatter": 0.4,

@@ -264,7 +264,7 @@ class SteppedWorld:
         self.flush()
         return node
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int) -> None:
+    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
         """A worker began a task: nothing is noted of that here."""
 
     def node(self, index: int) -> FakeNode | None:

@@ -152,13 +152,12 @@ class World:
         ]
         return sorted([*told, *self._stories.get(task, [])], key=lambda entry: entry[0])
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int) -> None:
-        """Note that a worker began a task."""
+    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
+        """Note that a worker began a task, in the attempt that it was sent."""
         place = f"{node.name}-{worker.number}"
-        assignment = node.core.tasks.get(task)
-        if assignment is not None:
-            self.model.began(task, assignment.attempt, place)
-        self.tell(task, place, "began")
+        if attempt:  # else it was dropped before it was sent
+            self.model.began(task, attempt, place)
+        self.tell(task, place, f"began attempt {attempt}")
 
     def note_effect(self, client: ClientMember, effect: Any) -> None:
         """Pass on what a client's core says besides results."""

@@ -109,6 +109,22 @@ def test_the_clean_up_is_done_once() -> None:
     assert done == [1]
 
 
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"), [(64, 200, 200), (100, 900, 500), (200, 200, 200)]
+)
+def test_as_many_files_as_the_system_permits(soft: int, hard: int, expected: int) -> None:
+    script = (
+        "import resource, sys\n"
+        "from zcluster.cli import common\n"
+        "common._FILES = 500\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "common.allow_files()\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    assert run.stdout.split() == [str(expected), str(hard)], run.stderr
+
+
 def test_what_was_ignored_at_our_start_stays_ignored() -> None:
     """Nohup ignores SIGHUP, a shell SIGINT for what it runs in the background."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

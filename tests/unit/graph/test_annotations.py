@@ -25,13 +25,15 @@ def test_wishes_become_one_record() -> None:
         "resources": {"GPU": 1},
         "retry_on": (KeyError, OSError),
         "retry_delay": 0.5,
+        "timeout": "2 min",
+        "at_most_once": True,
     }
     assert options_from(wishes) == Options(
         ("w1",),
         False,
         0,
         -3,
-        Needs({"GPU": 1.0}, 1, False, ["builtins.KeyError", "builtins.OSError"], 0.5),
+        Needs({"GPU": 1.0}, 1, False, ["builtins.KeyError", "builtins.OSError"], 0.5, 120.0, True),
     )
 
 
@@ -49,6 +51,13 @@ def test_wishes_become_one_record() -> None:
         ({"retry_delay": -1}, "expected seconds from 0 on"),
         ({"retry_delay": float("nan")}, "expected seconds from 0 on"),
         ({"workers": 1.5}, "expected a name or a list of names"),
+        ({"timeout": 0}, "timeout is 0, expected seconds above zero"),
+        ({"timeout": -1.0}, "timeout is -1.0, expected seconds above zero"),
+        ({"timeout": float("inf")}, "timeout is inf, expected"),
+        ({"timeout": True}, "timeout is True, expected"),
+        ({"timeout": "soon"}, "timeout is 'soon', expected seconds above zero, or a text"),
+        ({"timeout": [1]}, r"timeout is \[1\], expected"),
+        ({"at_most_once": True, "retries": 1}, "at_most_once=True with retries=1, expected one"),
     ],
 )
 def test_what_cannot_be_meant_is_said_at_the_call(wishes: dict[str, Any], message: str) -> None:
@@ -57,6 +66,16 @@ def test_what_cannot_be_meant_is_said_at_the_call(wishes: dict[str, Any], messag
     with pytest.raises(InvalidArgument, match=message), annotate(**wishes):
         pass
     assert current_options() is DEFAULT_OPTIONS
+
+
+def test_what_contradicts_an_outer_block_is_said_too() -> None:
+    outer = "at_most_once=True with retries=2"
+    with annotate(retries=2), pytest.raises(InvalidArgument, match=outer), annotate(at_most_once=1):
+        pass
+    with annotate(retries=2), annotate(retries=0, at_most_once=True, timeout=5):
+        assert current_options() == Options(needs=Needs(timeout=5.0, at_most_once=True))
+    with annotate(timeout=5), annotate(timeout=None):
+        assert current_options() == DEFAULT_OPTIONS
 
 
 def test_a_wish_that_nobody_knows_is_refused_for_a_call() -> None:

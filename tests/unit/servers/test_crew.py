@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 import zmq
 
 from zcluster.core.node.records import WorkerEnd
+from zcluster.errors import StartError
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS
 from zcluster.protocol.frames import Decoder, encode
@@ -353,3 +355,73 @@ def test_closing_waits_until_all_are_gone_and_tells_nobody(nanny: Nanny) -> None
 )
 def test_a_cause_has_words(code: int, cause: str) -> None:
     assert _cause(code) == cause
+
+
+# --------------------------------------------------------------- what the system refuses
+
+
+@pytest.mark.processes
+def test_a_template_that_cannot_be_started_is_tried_again_and_workers_with_it(
+    nanny: Nanny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may refuse another process for a while."""
+    nanny.start(0)
+    monkeypatch.setattr(crew_module, "_FIRST_DELAY", 0.01)
+    monkeypatch.setattr(nanny.crew, "_template_delay", 0.01)
+    starts: list[Template] = []
+
+    class Refused(Template):
+        def start(self, environment: Any = None) -> None:
+            starts.append(self)
+            raise StartError("no processes left")
+
+    monkeypatch.setattr(nanny.crew, "_make_template", Refused)
+    os.kill(nanny.template.pid, signal.SIGKILL)
+    nanny.until(lambda: len(starts) >= 3)
+    assert nanny.ends[0].cause == "was killed with the process it was forked from"
+    nanny.crew.start(0)
+    nanny.until(lambda: len(nanny.ends) == 2)
+    assert nanny.ends[1].cause.startswith("could not be started (no processes left")
+    assert nanny.ends[1].running == []
+    monkeypatch.setattr(nanny.crew, "_make_template", Template)
+    nanny.until(lambda: not nanny.crew._refused)
+    assert nanny.start(0).incarnation > 2
+
+
+@pytest.mark.processes
+def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(
+    nanny: Nanny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "_FIRST_DELAY", 0.01)
+    real = os.pipe
+    left = [real]
+
+    def pipe() -> tuple[int, int]:
+        if left:
+            return left.pop()()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(os, "pipe", pipe)
+    nanny.crew.start(0)
+    nanny.until(lambda: nanny.ends)
+    assert nanny.ends[0].cause == "could not be started (Too many open files)"
+    assert len(os.listdir("/dev/fd")) == before
+    monkeypatch.setattr(os, "pipe", real)
+    assert nanny.start(0).number == 0
+
+
+@pytest.mark.processes
+def test_a_crew_whose_template_could_not_be_replaced_can_be_closed(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nanny = Nanny(folder)
+
+    class Refused(Template):
+        def start(self, environment: Any = None) -> None:
+            raise StartError("no processes left")
+
+    monkeypatch.setattr(nanny.crew, "_make_template", Refused)
+    os.kill(nanny.template.pid, signal.SIGKILL)
+    nanny.until(lambda: nanny.crew._refused)
+    nanny.close()

@@ -74,3 +74,32 @@ def test_peak_memory_is_in_bytes() -> None:
 
     peak = posix.peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert 5 << 20 < peak < 1 << 40
+
+
+_ARRAYS = """
+import sys, threading
+from zcluster.servers import posix
+from zcluster.servers.process_memory import own_bytes
+import os
+if sys.argv[1] == "shared":
+    posix.share_one_heap()
+
+def work():
+    for _ in range(5):
+        block = bytearray(8 << 20)
+
+work()
+before = own_bytes(os.getpid())
+for _ in range(4):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(own_bytes(os.getpid()) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it has an effect with glibc only")
+def test_threads_that_share_a_heap_take_what_others_have_freed() -> None:
+    command = [sys.executable, "-c", _ARRAYS, "shared"]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert grown < 8 << 20

@@ -6,8 +6,6 @@ import gc
 import operator
 import os
 import pickle
-import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +41,7 @@ from zcluster.servers.status import RUNS, StatusPage
 from zcluster.servers.values import Values
 from zcluster.storage.arena import Arena, Range
 from zcluster.storage.slabs import SlabReader, Slabs
-from zcluster.types import running_task, waiting
+from zcluster.types import running_task
 
 
 @dataclass
@@ -597,139 +595,3 @@ def test_any_graph_gives_what_plain_evaluation_gives(
 def test_small_blobs_are_what_objects_say(rig: Rig) -> None:
     rig.run(Call(1, dict, CALL_SINGLE, [], blob({"a": 1})))
     assert rig.lengths[1] == len(dumps_small({"a": 1}, INLINE_LIMIT) or b"")
-
-
-# --- interrupts
-
-
-def _turn(count: int) -> int:
-    total = 0
-    for number in range(count):
-        total += number
-    return total
-
-
-def _turn_and_raise(count: int) -> int:
-    raise ValueError(_turn(count))
-
-
-def _turn_and_swallow(count: int) -> int:
-    try:
-        return _turn(count)
-    except BaseException:
-        return -1
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    """Have the interpreter go from thread to thread at nearly any step."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("quick_switches")
-def test_an_interrupt_ends_the_task_it_is_meant_for_and_no_other(rig: Rig) -> None:
-    kinds = [_turn, _turn_and_raise, _turn_and_swallow]
-    calls = [
-        Call(task, kinds[task % 3], CALL_SINGLE, [], blob(50 * (task % 7)), report=1)
-        for task in range(1, 6001)
-    ]
-    for start in range(0, len(calls), 500):
-        rig.tools.batches.put(rig.batch(calls[start : start + 500]))
-    rig.tools.batches.put(None)
-    rig.slot.start()
-    hit: set[int] = set()
-    chance = random.Random(7)
-    pause = 0.0
-    while not rig.slot.join(pause):
-        pause = chance.choice((0, 0, 0, 1e-5, 1e-4))
-        for _ in range(chance.randrange(200)):  # at any place of the loop
-            task = rig.slot.task
-        if task >= 0 and rig.slot.window.interrupt(task):
-            hit.add(task)
-    rig.drain()
-    assert rig.ended.get() is None
-    assert len(hit) >= 20
-    assert sorted(rig.skipped) == sorted(hit)
-    assert rig.done.keys() == {c.task for c in calls if c.function is not kinds[1]} - hit
-    assert rig.failed.keys() == {c.task for c in calls if c.function is kinds[1]} - hit
-    assert all(info.type_name == "builtins.ValueError" for info in rig.failed.values())
-
-
-def _do() -> object:
-    return _hooks["task"]()
-
-
-class _Tried:
-    """Looks, when it is pickled and when it is loaded, whether its task can be interrupted."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __reduce__(self) -> Any:
-        return _loaded, (_do(), self.value)
-
-
-def _loaded(_: object, value: Any) -> Any:
-    _do()
-    return value
-
-
-def test_an_interrupted_task_leaves_nothing_and_the_rest_of_its_batch_runs(rig: Rig) -> None:
-    began = threading.Event()
-
-    def endless() -> None:
-        began.set()
-        while True:
-            time.sleep(0.001)
-
-    _hooks["task"] = endless
-    rig.tools.batches.put(
-        rig.batch([Call(1, _do), Call(2, operator.neg, CALL_SINGLE, [], blob(2))])
-    )
-    rig.slot.start()
-    assert began.wait(30)
-    assert rig.slot.window.interrupt(1)
-    assert rig.slot.window.interrupt(1)  # it is under way already
-    rig.tools.batches.put(None)
-    assert rig.slot.join(30)
-    rig.drain()
-    assert (rig.skipped, rig.done, rig.failed) == ([1], {2: -2}, {})
-    assert rig.page.slot(0).task is None
-
-
-def test_a_task_that_waits_for_others_is_woken_to_be_interrupted(rig: Rig) -> None:
-    left = threading.Event()
-    gate = threading.Lock()
-    gate.acquire()
-
-    def waits() -> None:
-        with waiting(gate.release):
-            left.set()
-            gate.acquire()
-            _turn(1000)
-
-    _hooks["task"] = waits
-    rig.tools.batches.put(rig.batch([Call(1, _do)]))
-    rig.slot.start()
-    assert left.wait(30)
-    while not rig.slot.window.interrupt(1):
-        time.sleep(0.001)
-    rig.tools.batches.put(None)
-    rig.tools.batches.put(None)  # for the thread that stood in
-    assert rig.slot.join(30)
-    assert rig.ended.get(timeout=30) is rig.ended.get(timeout=30) is None
-    rig.drain()
-    assert rig.skipped == [1]
-    # As many threads as before may work: the task has come back, if not by itself.
-    assert rig.pool._active == 1
-
-
-def test_inputs_and_results_are_taken_whole(rig: Rig) -> None:
-    tries: list[bool] = []
-    _hooks["task"] = lambda: tries.append(rig.slot.window.interrupt(1))
-    rig.run(Call(1, _Tried, inputs=[100]), inline={100: blob(_Tried(3))})
-    assert len(tries) >= 2 and not any(tries)
-    assert rig.done == {1: 3}

@@ -37,7 +37,8 @@ def test_all_kinds_are_drawn_and_each_fault_is_alone_somewhere() -> None:
 def test_sizes_are_spread_over_their_orders_of_magnitude() -> None:
     plans = [draw_plan(seed) for seed in range(500)]
     sizes = [action.size for plan in plans for action in plan.actions if action.size]
-    assert (min(sizes), max(sizes)) == (3, 300)
+    assert min(sizes) == 3
+    assert 280 < max(sizes) <= 300
     small = sum(size < 30 for size in sizes) / len(sizes)
     assert 0.4 < small < 0.7
 

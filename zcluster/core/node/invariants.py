@@ -111,7 +111,9 @@ def _check_assignment(core: NodeCore, assignment: Assignment, queued: int) -> No
         raise _fail(core, task, "all its inputs are here")
     if state not in (_WAITING, _READY, _SENT):
         raise _fail(core, task, "it is in the table of tasks")
-    for source in missing:
+    # What was sent may have its input from the heap of its worker, whatever becomes of the
+    # input's task once more.
+    for source in missing if state != _SENT else ():
         maker = core.tasks.get(source)
         # Without a maker it is awaited, or the maker went back and the scheduler will
         # say what becomes of what was sent ahead after it.

@@ -23,9 +23,7 @@ __all__ = ["NodeStopping"]
 
 _SENT = State.SENT
 _TIMEOUT = [
-    f"{kind.__module__}.{kind.__qualname__}"
-    for kind in TaskTimeout.__mro__
-    if kind is not object
+    f"{kind.__module__}.{kind.__qualname__}" for kind in TaskTimeout.__mro__ if kind is not object
 ]
 
 

@@ -57,8 +57,8 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
             heapq.heapreplace(order, (-node.room, node.index))
         else:
             heapq.heappop(order)
-            if given and node.ahead:
-                _give_last_uses(s, node, batch)
+            if given:
+                _complete_group(s, node, batch)
         if len(batch) >= s.settings.batch:
             yield batch.take()
     for batch in batches.values():
@@ -137,13 +137,19 @@ def _give_ready(
 
 
 def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: Entry | None) -> bool:
-    """Assign tasks queued ahead at a node, as long as they come before ``top``."""
+    """Assign tasks queued ahead at a node, as long as they come before ``top``.
+
+    What alone takes results that the node is about to make goes there though its time is full,
+    and if it may be long it leaves its slot to others until then: it can run nowhere sooner,
+    and the node may let go of those results once it has run, or need not even keep them.
+    """
     ahead = node.ahead
     pages = s.pages
     before = top[0] if top is not None else None
     given = False
     left = s.settings.batch - len(batch)
-    while ahead and left > 0 and node.room > 0:
+    window = s.settings.window
+    while ahead and left > 0:
         rank, task = ahead[0]
         page = pages.get(task >> PAGE_BITS)
         row = task - page.start if page is not None else -1
@@ -153,48 +159,71 @@ def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: En
             continue
         if before is not None and rank > before:
             break
+        is_long = s.cost(page.layer[row].function) >= window
+        is_last_use = (is_long or node.room <= 0) and _uses_up(s, node, page, row)
+        if node.room <= 0 and not is_last_use:
+            break
         heapq.heappop(ahead)
         assign(s, node, batch, task, page, row, -1)
+        if is_long and is_last_use:
+            node.blocked[task] = 1
+            node.room += window
         given = True
         left -= 1
     return given
 
 
-def _give_last_uses(s: SchedulerState, node: NodeRecord, batch: AssignBatch) -> None:
-    """Assign what alone takes results that the node is about to make, though its time is full.
+def _complete_group(s: SchedulerState, node: NodeRecord, batch: AssignBatch) -> None:
+    """Assign what belongs to the last root task given to a node, though its time is full.
 
-    It can run nowhere sooner; and the node may let go of those results once it has run, or need
-    not even keep them, where else it would hold them until it hears more.
+    That is the other inputs of the task that alone takes its result, if they are next and short,
+    and that task: together their results never leave a worker's heap, apart they pile up.
     """
+    left = s.settings.batch - len(batch)
     top = s.queues.peek()
-    ahead = node.ahead
-    left = min(node.slots, s.settings.batch - len(batch))
-    while ahead and left > 0 and (top is None or ahead[0][0] <= top[0]):
-        task = ahead[0][1]
-        found = s.find(task)
-        if (
-            found is None
-            or found[0].state[found[1]] != _AHEAD
-            or found[0].node[found[1]] != node.index
-        ):
-            heapq.heappop(ahead)
-            continue
-        if not _uses_up(s, *found):
-            return
-        heapq.heappop(ahead)
-        assign(s, node, batch, task, *found, -1)
-        # While it waits for them it keeps no slot from others.
-        node.blocked[task] = 1
+    while top is not None and left > 0 and _is_in_group(s, node, top[1]):
+        task = s.queues.take(1)[1]
+        page = s.pages[task >> PAGE_BITS]
+        assign(s, node, batch, task, page, task - page.start, -1)
         left -= 1
+        top = s.queues.peek()
+    if node.ahead and left > 0:
+        _give_ahead(s, node, batch, top)
 
 
-def _uses_up(s: SchedulerState, page: Page, row: int) -> bool:
-    """Whether the unfinished inputs of a task are made for it alone."""
+def _is_in_group(s: SchedulerState, node: NodeRecord, task: int) -> bool:
+    """Whether a short root task is made for one other, which has an input assigned to the node."""
+    found = s.find(task)
+    if found is None or found[0].state[found[1]] != _READY:
+        return False
+    page, row = found
+    layer = page.layer[row]
+    heir = page.heir[row]
+    if (
+        heir < 0
+        or page.refs[row] != 1
+        or page.indptr[row] != page.indptr[row + 1]
+        or layer.preferred
+        or s.cost(layer.function) >= s.settings.window
+    ):
+        return False
+    other = s.find(heir)
+    return other is not None and any(
+        source.state[at] == _ASSIGNED and source.node[at] == node.index
+        for source, at in filter(None, map(s.find, other[0].inputs(other[1])))
+    )
+
+
+def _uses_up(s: SchedulerState, node: NodeRecord, page: Page, row: int) -> bool:
+    """Whether what a task waits for is made for it alone, and begins before it."""
     for task in page.inputs(row):
         source = s.pages[task >> PAGE_BITS]
         at = task - source.start
         if source.state[at] == _ASSIGNED and (
-            source.refs[at] != 1 or source.flags[at] & WANTED or task in s.wants
+            source.refs[at] != 1
+            or source.flags[at] & WANTED
+            or task in s.wants
+            or task in node.blocked
         ):
             return False
     return True

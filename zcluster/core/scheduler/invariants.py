@@ -239,7 +239,7 @@ class _Walk:
         is_ahead = missing and state in (_AHEAD, _ASSIGNED) and not page.layer[row].is_once
         if is_ahead and (unplaced or nodes != {page.node[row]}):
             self._fail(task, f"it is ahead at node {page.node[row]}, its inputs at {nodes}")
-        heirs, expected = list(page.heirs(row)), self._heirs.get(task, {})
+        heirs, expected = list(page.heirs(row)), self._heirs.get(task, Counter())
         if len(heirs) != sum(expected.values()) or (heirs and Counter(heirs) != expected):
             self._fail(task, f"its heirs are {heirs}, expected {expected}")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zcluster.core.scheduler.pages import HELD, PASSING, Page
+from zcluster.core.scheduler.pages import DELIVERED, HELD, PASSING, WANTED, Page
 from zcluster.core.scheduler.recomputing import lose
 from zcluster.core.scheduler.records import NodeRecord, Retirement
 from zcluster.core.scheduler.state import SchedulerState
@@ -23,6 +23,8 @@ from zcluster.protocol.messages import Copied, Copy, Leave, Recall
 
 __all__ = ["advance", "begin", "hand_over", "note_copied", "reasons"]
 
+#: Of results that their client wants and has.
+_KEPT = DELIVERED | WANTED
 #: Results on their way from one node at a time.
 _AT_A_TIME = 1000
 #: Seconds after which nodes that could not take a result are asked again.
@@ -73,6 +75,7 @@ def note_copied(s: SchedulerState, to: NodeRecord, message: Copied) -> None:
             del moving[task]
         for task in failed:
             node.retiring.refused.setdefault(task, set()).add(to.index)
+            node.retiring.retry_at = s.now + _PATIENCE
         if (ours or failed) and not moving:
             advance(s, node)
 
@@ -84,7 +87,6 @@ def advance(s: SchedulerState, node: NodeRecord) -> None:
         return
     if retirement.refused and s.now >= retirement.retry_at:
         retirement.refused.clear()
-        retirement.retry_at = s.now + _PATIENCE
     moving = retirement.moving = {
         task: to for task, to in retirement.moving.items() if _may_take(s, to)
     }
@@ -125,7 +127,9 @@ def _copy_some(s: SchedulerState, node: NodeRecord, retirement: Retirement) -> s
         refused = retirement.refused.get(task, ())
         able = [index for index in load if index not in refused]
         if not able:
-            stuck.append((task, page.size[row]))
+            # Without room for it: its client may have it, and be the only one who needs it.
+            if page.flags[row] & _KEPT != _KEPT or page.refs[row] > 1:
+                stuck.append((task, page.size[row]))
             continue
         target = min(able, key=load.__getitem__)
         load[target] += page.size[row]

@@ -428,6 +428,9 @@ def test_cancelling_counts_at_once_and_only_for_what_is_pending() -> None:
     assert cancel == Cancel([a.task], "enough")
     core.cancel([a])
     assert messages(core) == []
+    # What was cancelled may run still, and be stopped.
+    core.cancel([a, b], force=True)
+    assert messages(core) == [Cancel([a.task], "", True)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from zcluster.protocol.messages import Blocked, Recall, Recalled, Run
+
+#: The callable of a bench's first layer.
+LAYER = b"f%15d" % 1
 
 
 def learn(b: Any, spent: int, layer: int = 1) -> None:
@@ -222,3 +227,53 @@ def test_a_task_that_left_its_slot_for_good_ends_with_its_record(bench: Any) -> 
     b.done([2])
     b.assign({4: [], 5: []}, layer=2)
     assert batches(b) == [[4]]
+
+
+def test_what_alone_takes_a_long_task_s_result_goes_with_it(bench: Any) -> None:
+    """The result need not go through the store: it never leaves the worker's heap."""
+    b = bench()
+    b.core.durations[LAYER] = 0.02
+    b.assign({1: [], 2: [1], 3: [], 4: [3]}, passing=[1, 3])
+    (run,) = b.sent(Run)
+    assert (run.tasks, run.report) == ([1, 2], [0, 2])
+
+
+def test_a_result_that_others_take_too_is_reported_first(bench: Any) -> None:
+    """They may run in other slots meanwhile. So it is with one that is not passing."""
+    b = bench()
+    b.core.durations[LAYER] = 0.02
+    b.assign({1: [], 2: [1], 3: [1]}, passing=[1])
+    assert b.sent(Run)[0].tasks == [1]
+    c = bench()
+    c.core.durations[LAYER] = 0.02
+    c.assign({1: [], 2: [1]})
+    assert c.sent(Run)[0].tasks == [1]
+
+
+def test_inputs_of_one_task_go_together_if_there_is_enough_for_other_slots(bench: Any) -> None:
+    b = bench(workers=2)
+    b.core.durations[LAYER] = 0.02
+    b.assign({1: [], 2: [], 3: [1, 2], 4: [], 5: [], 6: [4, 5]}, passing=[1, 2, 4, 5])
+    assert [run.tasks for run in b.sent(Run)] == [[1, 2, 3], [4, 5, 6]]
+    c = bench(workers=2)
+    c.core.durations[LAYER] = 0.02
+    c.assign({1: [], 2: [], 3: [1, 2]}, passing=[1, 2])
+    assert [run.tasks for run in c.sent(Run)] == [[1], [2]]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.06, 4), (0.2, 1), (None, 3)])
+def test_a_group_takes_only_so_long(bench: Any, seconds: float | None, count: int) -> None:
+    """What is long stays apart, and what was never seen may be long."""
+    b = bench()
+    if seconds is not None:
+        b.core.durations[LAYER] = seconds
+    b.assign({1: [], **{n: [n - 1] for n in range(2, 12)}}, passing=range(1, 11))
+    assert len(b.sent(Run)[0].tasks) == count
+
+
+def test_a_task_at_a_worker_of_its_own_does_not_join_a_group(bench: Any) -> None:
+    b = bench(workers=2)
+    b.core.durations[LAYER] = 0.02
+    b.assign({1: [], 2: []}, passing=[1, 2], workers=[0, 1])
+    b.assign({3: [1, 2], 4: [], 5: []})
+    assert [run.tasks for run in b.sent(Run)] == [[1], [2]]

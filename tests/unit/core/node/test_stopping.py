@@ -215,7 +215,8 @@ def test_what_may_have_begun_is_lost_with_its_worker(bench: Any, running: list[i
     (failed,) = b.said(Failed)
     (error,) = failed.errors
     assert (error.kind, error.type_name) == ("once", "zcluster.errors.TaskLost")
-    assert "w0" in error.message and "node n" in error.message
+    assert "w0" in error.message
+    assert "node n" in error.message
     assert b.said(Recalled) == []
 
 

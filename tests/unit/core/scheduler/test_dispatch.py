@@ -162,3 +162,40 @@ def test_an_entry_left_in_a_queue_by_a_forgotten_task_is_no_other_task(
     new = d.submit(client, graph_of([()]))
     d.node()
     assert d.assigned() == {"n": [new]}
+
+
+def test_what_alone_takes_a_result_goes_with_its_input_though_the_time_is_full(
+    desk: Any, graph_of: Any
+) -> None:
+    """The node need not keep that result; and the slot is not taken from the next root."""
+    d = desk()
+    client, node = d.client(), d.node(slots=2)
+    graph = graph_of([(), (0,), (), (2,), (), (4,)])
+    graph.outputs = [(1, 1), (3, 1), (5, 1)]
+    first = d.submit(client, graph)
+    d.flush()
+    (assign,) = d.take(Assign)
+    assert assign.tasks == [first, first + 1, first + 2, first + 3]
+    assert assign.flags == [1, 0, 1, 0]
+    assert d.state.nodes[node.index].blocked == {first + 1: 1, first + 3: 1}
+    d.finish(node, [first], length=-2)
+    assert d.assigned() == {"n": [first + 4, first + 5]}
+    d.finish(node, [first + 1, first + 2, first + 3, first + 4, first + 5])
+    assert d.state.nodes[node.index].blocked == {}
+
+
+def test_a_result_that_is_wanted_or_taken_by_others_brings_nobody_along(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk()
+    client = d.client()
+    d.node()
+    wanted = d.submit(client, graph_of([(), (0,)]))
+    assert d.assigned() == {"n": [wanted]}
+    e = desk()
+    client = e.client()
+    e.node()
+    graph = graph_of([(), (0,), (0,)])
+    graph.outputs = [(1, 2)]
+    shared = e.submit(client, graph)
+    assert e.assigned() == {"n": [shared]}

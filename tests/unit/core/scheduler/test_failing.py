@@ -146,13 +146,12 @@ def test_it_stays_with_a_node_that_is_away_and_is_lost_with_it(desk: Any, graph_
     (failed,) = d.take(Failed, "c")
     (error,) = failed.errors
     assert (failed.tasks, error.kind) == ([once], "once")
-    assert "node a" in error.message and "killed" in error.message
+    assert "node a" in error.message
+    assert "killed" in error.message
     assert d.assigned() == {}
 
 
-def test_a_node_that_comes_back_reports_it_as_if_nothing_had_been(
-    desk: Any, graph_of: Any
-) -> None:
+def test_a_node_that_comes_back_reports_it_as_if_nothing_had_been(desk: Any, graph_of: Any) -> None:
     d = desk()
     client, node = d.client(), d.node()
     first = submit(d, client, graph_of([()]), ONCE)

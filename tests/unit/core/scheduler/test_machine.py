@@ -692,7 +692,7 @@ def run(machine: type[Peers], examples: int, steps: int) -> None:
 
 @pytest.mark.parametrize("machine", [Peers, Strangers])
 def test_it_adds_up_whatever_peers_say(machine: type[Peers]) -> None:
-    run(machine, 60, 40)
+    run(machine, 50, 40)
 
 
 @pytest.mark.slow

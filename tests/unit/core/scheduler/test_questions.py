@@ -49,6 +49,22 @@ def test_every_state_is_explained_in_a_sentence(desk: Any, graph_of: Any, add_la
     assert explain(d.state, data) == "d is data that its client has not put into a node yet"
 
 
+def test_a_worker_that_does_not_answer_is_told_of(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node(workers=2, slots=2)
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.tell(node, Heartbeat(0.0, silent=[0.6, 0.3]))
+    workers = ask(d, client, "info")["nodes"][0]["workers"]
+    assert [(w["status"], w["reason"]) for w in workers] == [("running", "")] * 2
+    assert explain(d.state, first).endswith("it runs there or is next")
+    d.tell(node, Heartbeat(0.0, silent=[0.3, 2.25]))
+    workers = ask(d, client, "info")["nodes"][0]["workers"]
+    assert [w["status"] for w in workers] == ["running", "unresponsive"]
+    assert workers[1]["reason"].startswith("unresponsive for 2.2 s; a task there holds")
+    assert "; n-1 is unresponsive for 2.2 s" in explain(d.state, first)
+
+
 def test_a_wish_that_no_worker_fulfils_is_explained(desk: Any, graph_of: Any) -> None:
     d = desk()
     client, _ = d.client(), d.node()
