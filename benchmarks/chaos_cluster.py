@@ -248,7 +248,7 @@ class Faults:
         self._rate = rate
         self._stop = threading.Event()
         #: What makes good again what was done: (when, number, what).
-        self._undo: list[tuple[float, int, Callable[[], None]]] = []
+        self._undo: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._busy: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="faults")
@@ -283,7 +283,7 @@ class Faults:
                 ]
                 self._chance.choice(others)()
 
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+    def _later(self, seconds: float, call: Callable[[], object]) -> None:
         heapq.heappush(self._undo, (time.monotonic() + seconds, next(self._numbers), call))
 
     def _signal(self, pid: int, number: int) -> bool:
@@ -318,7 +318,7 @@ class Faults:
         seconds = 0.1 * (most / 0.1) ** self._chance.random()
         if self._signal(pid, signal.SIGSTOP):
             self.counts[f"{what} frozen"] += 1
-            self._later(seconds, lambda: self._signal(pid, signal.SIGCONT) and None)
+            self._later(seconds, lambda: self._signal(pid, signal.SIGCONT))
 
     def _freeze_worker(self) -> None:
         pids = [pid for node in self._cluster.nodes for pid in node.worker_pids()]

@@ -18,6 +18,8 @@ from typing import Any
 #: Errors that a system may answer with when workers are killed by chance: the task was in
 #: several that were. Everything else is wrong.
 PERMITTED = ("WorkerKilledError", "KilledWorker", "OutOfDisk")
+#: And with these where something was cancelled.
+CANCELLED = ("CancelledError", "FutureCancelledError")
 #: No round may take longer: a worker may be frozen for twenty seconds, which nobody can tell
 #: from a long call, its node may be cut off after that, and then all is computed again.
 BOUND = 60.0
@@ -134,7 +136,7 @@ def _round(client: Any, chance: random.Random, steps: list[Step], explain: Expla
     """Run one graph; return a sentence for everything that is not right."""
     first = chance.randrange(1 << 40)
     data = chance.randbytes(chance.choice([100, 200 << 10])) if chance.random() < 0.3 else None
-    is_dropped = chance.random() < 0.1
+    fate = chance.random()
     expected = answers(steps, first, data)
     put = None if data is None else client.scatter(data, hash=False)
     futures: list[Any] = []
@@ -148,14 +150,20 @@ def _round(client: Any, chance: random.Random, steps: list[Step], explain: Expla
     used = {each for step in steps for each in step.inputs}
     wanted = [n for n in range(len(steps)) if n not in used or chance.random() < 0.1]
     kept = [(n, futures[n]) for n in wanted]
+    if fate < 0.1:  # nobody wants them any more
+        return []
+    if fate < 0.2:  # some of them, and with them what depends on those
+        time.sleep(chance.choice([0.0, 0.02, 0.2]))
+        client.cancel(chance.sample(futures, len(futures) // 5 + 1), force=True)
     del futures
-    return [] if is_dropped else _compare(client, kept, expected, explain)
+    found = _compare(client, kept, expected, explain)
+    return [each for each in found if fate >= 0.2 or not each.startswith(CANCELLED)]
 
 
 def _compare(
     client: Any, kept: list[tuple[int, Any]], expected: list[bytes], explain: Explain
 ) -> list[str]:
-    found = []
+    found: list[str] = []
     deadline = time.monotonic() + BOUND
     for at, (number, future) in enumerate(kept):
         try:

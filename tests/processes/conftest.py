@@ -91,7 +91,9 @@ class Commands:
     ) -> int:
         """Start the scheduler; return its pid once the file says where it is."""
         self.scheduler = self.start(*program, f"--scheduler-file={self.file}", *options)
-        wait_until(self.file.exists, what="a scheduler file")
+        process = self.scheduler
+        wait_until(lambda: self.file.exists() or process.poll() is not None, 30, "a scheduler file")
+        assert process.poll() is None, self.errors()
         assert read_scheduler_file(self.file).pid == self.scheduler.pid
         return self.scheduler.pid
 

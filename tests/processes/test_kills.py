@@ -370,7 +370,7 @@ def shared_memory(pid: int) -> int:
     return 0
 
 
-SIZE = 400_000_000
+SIZE = 200_000_000
 
 
 def make_bytes(path: str, size: int) -> np.ndarray:
@@ -402,7 +402,9 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
         held = client.submit(
             make_bytes, log.path, SIZE, workers="a", allow_other_workers=True, pure=False
         )
+        began = time.monotonic()
         wait([held])
+        making = time.monotonic() - began
         taken = client.submit(length, log.path, held, workers="b", allow_other_workers=True)
         deadline = time.monotonic() + 20
         while shared_memory(receiver) < share * SIZE:
@@ -415,9 +417,9 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
         assert log.counts()["taken"] == 0, "it was over before the fault"
         assert taken.result(20) == SIZE
         took = time.monotonic() - began
-        print(f"{fault} at {share:.0%}: taken {took:.2f} s later")
-        # To be given up by who waits for it takes 2.5 s; then it is made again.
-        assert took < 8
+        print(f"{fault} at {share:.0%}: taken {took:.2f} s later, made in {making:.2f} s")
+        # Whoever waits for it gives up after 2.5 s at most; then it is made again.
+        assert took < 8 + 3 * making
         assert log.counts() == {"made": 1 if fault == "receiver killed" else 2, "taken": 1}
         if fault == "receiver killed":
             assert SIZE <= _stored(client, "a") < SIZE + (1 << 20)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -293,3 +294,32 @@ def test_a_node_that_cannot_start_a_worker_says_so_and_goes_on_trying(
             assert not pids(client)
         assert future.result(60) == 3
         assert metrics(client)[0]["status"] == "running"
+
+
+# --------------------------------------------------------------------------- backpressure
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_roots_are_not_made_faster_than_they_are_used_up() -> None:
+    """A graph makes three times what the cluster may have: little of it is alive at a time.
+
+    The benchmark says by which share of the memory that chunks may take the peak was above that
+    of the idle cluster. On a machine that is busy otherwise pairs come close to all of it.
+    """
+    script = Path(__file__).parents[2] / "benchmarks" / "backpressure.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--times", "3"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    print(done.stdout)
+    found = re.findall(r"^(\w+) .*above idle ([\d.]+); on disk (.+);", done.stdout, re.MULTILINE)
+    assert [(name, disk) for name, _, disk in found] == [("sums", "0 B"), ("pairs", "0 B")], (
+        done.stderr
+    )
+    shares = {name: float(share) for name, share, _ in found}
+    assert shares["sums"] <= 1.0
+    assert shares["pairs"] <= 1.3

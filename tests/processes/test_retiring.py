@@ -260,3 +260,35 @@ def test_a_local_cluster_lets_its_node_go(processes: bool, until: Callable[..., 
             until(lambda: len(cluster.pids) == 1, what="the scheduler alone")
         assert client.scheduler_info()["workers"] == {}
         assert cluster.status == before == "running"
+
+
+@pytest.mark.slow
+def test_nodes_are_replaced_one_by_one_while_work_goes_on(commands: Commands, log: Log) -> None:
+    """A rolling upgrade: nothing is lost, and nothing runs twice."""
+    commands.start_scheduler()
+    for name in "ab":
+        commands.start_node(name)
+    with Client(scheduler_file=commands.file) as client:
+        client.wait_for_workers(2, 20)
+        chains = client.map(note, [log.path] * 40, range(40), pure=False)
+        total = 40
+        for old, new in zip("abcd", "cdef", strict=True):
+            commands.start_node(new)
+            for _ in range(5):
+                later = range(total, total + 40)
+                chains = [
+                    client.submit(follow, log.path, chain, number, pure=False)
+                    for chain, number in zip(chains, later, strict=True)
+                ]
+                total += 40
+            client.wait_for_workers(3, 20)
+            client.retire_workers(old, timeout=60)
+            assert commands.nodes[old].wait(10) == 0
+        assert client.gather(chains) == list(range(total - 40, total))
+        assert set(client.scheduler_info()["workers"]) == {"e-0", "f-0"}
+    assert log.counts() == {str(number): 1 for number in range(total)}
+
+
+def follow(path: str, before: int, number: int) -> int:
+    assert before < number
+    return note(path, number)

@@ -295,9 +295,9 @@ def test_a_worker_is_shown_as_unresponsive_while_a_task_holds_the_lock(
     client: Client, log: Log, until: Callable[..., None]
 ) -> None:
     pid = pid_of_worker(client)
-    future = client.submit(hold, log.path, 3.5)
+    future = client.submit(hold, log.path, 5.0)
     log.wait_lines(1)
-    until(lambda: _status(client)[0] == "unresponsive", 3.4, "a worker shown unresponsive")
+    until(lambda: _status(client)[0] == "unresponsive", 4.9, "a worker shown unresponsive")
     assert _status(client)[1].startswith("unresponsive for ")
     assert "is unresponsive for" in client.explain(future)
     assert future.result(30) == pid

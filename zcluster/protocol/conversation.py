@@ -59,6 +59,10 @@ _WATCH_SECONDS = 0.1
 _EARLY = 1e-3
 
 _ACK = encode(Acknowledge())
+#: What begins or ends a session; and what is of no interest to the owner of one. Tuples, as
+#: making a union for each message costs more than looking into it.
+_ANSWERS = (Welcome, Refused, Reconnect)
+_OWN = (Acknowledge, Heartbeat)
 
 
 class Wire(Protocol):
@@ -264,7 +268,17 @@ class Conversation:
     def on_frames(self, frames: list[bytes], now: float) -> bool:
         """Take a message of the current connection; False if that is given up for it."""
         try:
-            self._hear(frames, now)
+            sequence, acknowledged, control = read_head(frames[0])
+            payload = frames[1:]
+            message = self._decoder.decode(control)
+            check_frames(payload)
+            if isinstance(message, _ANSWERS):
+                self._take_answer(message, now)
+            elif self.is_live and self._session.hear(sequence, acknowledged, sum(map(len, frames))):
+                if isinstance(message, Goodbye):
+                    self._lose(message.reason or "the scheduler was closed")
+                elif not isinstance(message, _OWN):
+                    self._on_message(message, payload)
         except ProtocolError:
             # A gap, or nonsense: a fresh connection resends what is missing.
             self.refused += 1
@@ -272,33 +286,18 @@ class Conversation:
             return False
         return True
 
+    def _take_answer(self, message: Welcome | Refused | Reconnect, now: float) -> None:
+        if isinstance(message, Welcome):
+            self._welcome(message, now)
+        elif isinstance(message, Refused):
+            self._lose(message.reason)
+        else:
+            self.reopen(now)
+
     def acknowledge(self, now: float) -> None:
         """Say what was heard, if enough was; call it after a burst of messages."""
         if self.is_live and self._session.is_ack_due:
             self._say_bare(_ACK, now)
-
-    def _hear(self, frames: list[bytes], now: float) -> None:
-        sequence, acknowledged, control = read_head(frames[0])
-        payload = frames[1:]
-        message = self._decoder.decode(control)
-        check_frames(payload)
-        if isinstance(message, Welcome):
-            self._welcome(message, now)
-            return
-        if isinstance(message, Refused):
-            self._lose(message.reason)
-            return
-        if isinstance(message, Reconnect):
-            self.reopen(now)
-            return
-        if not self.is_live:
-            return
-        if not self._session.hear(sequence, acknowledged, sum(map(len, frames))):
-            return
-        if isinstance(message, Goodbye):
-            self._lose(message.reason or "the scheduler was closed")
-        elif not isinstance(message, Acknowledge | Heartbeat):
-            self._on_message(message, payload)
 
     def _welcome(self, message: Welcome, now: float) -> None:
         if message.resumed:

@@ -139,8 +139,12 @@ class Reception:
         peer = self._peers.get(number)
         if peer is not None:
             wire = peer.session.say(encode(message), frames)
+            # As `_transmit`, without the call: this is for every message.
             if peer.route is not None:
-                self._transmit(peer, wire, now)
+                if self._send(peer.route, wire):
+                    peer.last_sent = now
+                else:
+                    self.cut(number)
 
     def in_flight(self, number: int) -> int:
         """Return the bytes a peer has not acknowledged (0 for unknown peers)."""
@@ -200,41 +204,39 @@ class Reception:
     def on_frames(self, frames: list[bytes], now: float) -> None:
         """Take a message: the route it came by, and its frames."""
         peer = self._routes.get(frames[0])
-        try:
-            if peer is None:
+        if peer is None:
+            try:
                 self._meet(frames, now)
-            else:
-                self._hear(peer, frames, now)
-        except ProtocolError as error:
-            self.refused += 1
-            if peer is None:
+            except ProtocolError:
+                self.refused += 1
                 # It may be gone again, or read nothing: then it learns nothing.
                 self._send(frames[0], unsequenced(_RECONNECT))
-            else:
-                _log.warning("closing the session of %s %d: %s", peer.role, peer.number, error)
-                self.forget(peer.number, str(error))
-                self._on_gone(peer.number, str(error))
-
-    def _hear(self, peer: _Peer, frames: list[bytes], now: float) -> None:
-        if len(frames) < 2:
-            raise ProtocolError("a message without frames")
-        sequence, acknowledged, control = read_head(frames[1])
-        message = peer.decoder.decode(control)
-        payload = frames[2:]
-        check_frames(payload)
-        size = 0
-        for frame in frames:
-            size += len(frame)
-        if not peer.session.hear(sequence, acknowledged, size):
             return
-        if isinstance(message, Goodbye):
-            self.forget(peer.number)
-            self._on_gone(peer.number, message.reason)
-            return
-        if not isinstance(message, Acknowledge):
-            self._on_message(peer.number, message, payload)
-        if peer.session.is_ack_due and peer.route is not None:
-            self._transmit(peer, peer.session.bare(_ACK), now)
+        try:
+            if len(frames) < 2:
+                raise ProtocolError("a message without frames")
+            sequence, acknowledged, control = read_head(frames[1])
+            message = peer.decoder.decode(control)
+            payload = frames[2:]
+            check_frames(payload)
+            size = 0
+            for frame in frames:
+                size += len(frame)
+            if not peer.session.hear(sequence, acknowledged, size):
+                return
+            if isinstance(message, Goodbye):
+                self.forget(peer.number)
+                self._on_gone(peer.number, message.reason)
+                return
+            if not isinstance(message, Acknowledge):
+                self._on_message(peer.number, message, payload)
+            if peer.session.is_ack_due and peer.route is not None:
+                self._transmit(peer, peer.session.bare(_ACK), now)
+        except ProtocolError as error:
+            self.refused += 1
+            _log.warning("closing the session of %s %d: %s", peer.role, peer.number, error)
+            self.forget(peer.number, str(error))
+            self._on_gone(peer.number, str(error))
 
     def _meet(self, frames: list[bytes], now: float) -> None:
         """Hear a stranger out: a hello is answered, anything else refused."""

@@ -8,7 +8,8 @@ then looks whether somebody said so. Whichever comes second sees the other, with
 the slot's part is two assignments and a look at a list for each task.
 
 What is ours and keeps state (a client in a task, the output) is not interrupted midway
-either: the attempt is repeated a little later.
+either: the attempt is repeated a little later. Here the thread may go on between the look
+and the exception, so this makes it rare, not impossible.
 """
 
 from __future__ import annotations

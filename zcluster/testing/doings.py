@@ -89,7 +89,9 @@ def _retry(history: History, chance: random.Random, action: Action) -> None:
     if client is not None:
         failed = [t for t, o in client.wanted.items() if o is not None and not isinstance(o, bytes)]
         if failed:
-            client.retry(chance.sample(failed, chance.randint(1, len(failed))))
+            tasks = chance.sample(failed, chance.randint(1, len(failed)))
+            history.model.retried(tasks)
+            client.retry(tasks)
 
 
 def _scatter(history: History, chance: random.Random, action: Action) -> None:

@@ -133,6 +133,17 @@ class Model:
                 f"now at {place}"
             )
 
+    def retried(self, tasks: Iterable[int]) -> None:
+        """Note that somebody asked for failed tasks to run again, and for what they failed of."""
+        stack = list(tasks)
+        seen: set[int] = set()
+        while stack:
+            task = stack.pop()
+            if task not in seen:
+                seen.add(task)
+                self.starts.pop(task, None)
+                stack.extend(self.sources(task))
+
     def died(self, tasks: Iterable[int]) -> None:
         """Note that a worker ended while it ran these."""
         self.deaths.update(tasks)

@@ -256,7 +256,7 @@ class Network:
 
     def _tell_end_far(self, made: Connection) -> None:
         """The end of a connection goes to the scheduler, after all that was sent."""
-        if made.path.up.is_cut:
+        if made.path.up.is_cut or made.up.held:
             self._clock.after(_SILENCE, self._end_far, made)
         else:
             made.up.last = max(made.up.last, self._clock.now + self._delay(made.path.up))
@@ -342,19 +342,25 @@ class Network:
                 self._end_near(made)
 
     def mend(self, path: Path, up: bool, down: bool) -> None:
-        """Let through again what one cut has held."""
+        """Let through again; what was held is said again by the kernels, in their time."""
         for way, is_cut in ((path.up, up), (path.down, down)):
             way.cuts -= is_cut
         for made in [made for made in self.connections.values() if made.path is path]:
-            if not path.up.is_cut:
-                self._release(made, made.up, self._arrive_up)
-            if not path.down.is_cut:
-                self._release(made, made.down, self._arrive_down)
+            seconds = self._random() ** 2 * 1.5
+            if made.up.held and not path.up.is_cut:
+                self._clock.after(seconds, self._release_up, made)
+            if made.down.held and not path.down.is_cut:
+                self._clock.after(seconds, self._release_down, made)
 
-    def _release(self, made: Connection, queue: _Queue, arrive: Callable[..., None]) -> None:
-        held, queue.held = queue.held, deque()
+    def _release_up(self, made: Connection) -> None:
+        held, made.up.held = made.up.held, deque()
         for frames in held:
-            arrive(made, made.route, frames)
+            self._arrive_up(made, made.route, frames)
+
+    def _release_down(self, made: Connection) -> None:
+        held, made.down.held = made.down.held, deque()
+        for frames in held:
+            self._arrive_down(made, made.route, frames)
 
     def frozen(self, process: Process) -> None:
         """A process was frozen: those who wait for it hear nothing for two seconds."""

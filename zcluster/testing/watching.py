@@ -12,9 +12,10 @@ checks what the cores' own invariants cannot see, since it is about what was sai
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import zcluster.core.client.core as client_module
 import zcluster.core.node.core as node_module
@@ -30,7 +31,7 @@ from zcluster.core.scheduler.states import TRANSITIONS as SCHEDULER_ARROWS
 from zcluster.core.scheduler.states import State
 from zcluster.errors import InvariantError
 from zcluster.protocol.messages import Copied, Copy, Finished, Message, Resolved, Unreachable
-from zcluster.testing.coverage import UNKNOWN, Arrow, Coverage, Pair
+from zcluster.testing.coverage import UNKNOWN, Arrow, Coverage
 
 __all__ = ["Watcher"]
 
@@ -131,6 +132,9 @@ class Watcher:
 
     def __init__(self, coverage: Coverage) -> None:
         self.coverage = coverage
+        # Plain tuples are equal to the named ones, and much is counted.
+        self._arrows: Counter[tuple[str, ...]] = cast(Any, coverage.arrows)
+        self._pairs: Counter[tuple[str, ...]] = cast(Any, coverage.pairs)
         #: Called with a line for each message that a core hears.
         self.trace: Callable[[str], object] | None = None
         #: Says whether anything was lost so far.
@@ -171,10 +175,10 @@ class Watcher:
             self._watch_client(core)
 
     def _count(self, core: str, before: str, event: str, after: str) -> None:
-        self.coverage.arrows[Arrow(core, before, event, after)] += 1
+        self._arrows[core, before, event, after] += 1
 
     def _saw(self, core: str, kind: str, state: str) -> None:
-        self.coverage.pairs[Pair(core, kind, state)] += 1
+        self._pairs[core, kind, state] += 1
 
     # --------------------------------------------------------------- scheduler
 

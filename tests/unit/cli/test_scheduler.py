@@ -21,6 +21,7 @@ from zcluster.cli import scheduler
         (["--port", "x"], "'x' is not a valid integer"),
         (["--host", "0.0.0.0", "--insecure"], "all addresses"),
         (["--log-level", "loud"], "'loud' is not one of"),
+        (["--allowed-failures", "0"], "0 is not in the range"),
         (["--local-directory", "/no/such"], "/no/such"),
         (["--no-such-option"], "--no-such-option"),
         (["word"], "word"),

@@ -42,6 +42,8 @@ from zcluster.errors import InvalidArgument
         ({"env": {"A=B": "1"}}, r"env has 'A=B': '1'; expected names and text"),
         ({"env": {"A": None}}, r"env has 'A': None"),
         ({"env": {"A": "1"}, "processes": False}, r"with processes=False there are none"),
+        ({"allowed_failures": 0}, r"allowed_failures is 0, expected 1 to 4096"),
+        ({"allowed_failures": "x"}, r"allowed_failures is a str"),
         ({"death_timeout": "soon"}, r"'soon' where a time is expected"),
         ({"interface": "eth0"}, r"interface is 'eth0'; a local cluster listens on Unix sockets"),
         ({"n_wokers": 2}, r"no option n_wokers; expected n_workers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ from zcluster.protocol.objects import load, plan
 from zcluster.servers import dataport
 from zcluster.servers.dataport import DataPort
 from zcluster.servers.memory import StoreMemory
+from zcluster.storage.disk import DiskJob, is_on_disk
+from zcluster.storage.spill import SpillFolder
 from zcluster.transport.loop import Loop
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -103,12 +106,14 @@ class Node:
             self.loop, self.context, f"ipc://{folder}/data", self.core, self.memory
         )
         self.peers: list[Peer] = []
+        self.jobs: list[DiskJob] = []
         self.loop.on_idle.append(self._flush)
 
     def _flush(self) -> None:
         effects = self.core.flush(self.loop.now())
         for given in effects.room:
             self.port.on_room(given)
+        self.jobs += effects.to_disk
         for number in effects.opened:
             self.port.opened(number)
 
@@ -392,3 +397,117 @@ def test_nonsense_is_counted_and_the_port_goes_on(node: Node, frames: list[bytes
     node.core.results[1] = Result(3, b"abc")
     assert peer.fetch(7, 1) == b"abc"
     assert Peer(node).fetch(7, 1) == b"abc"
+
+
+# ------------------------------------------------------------------------ results on disk
+
+
+@pytest.fixture
+def disk(node: Node, tmp_path: Path) -> SpillFolder:
+    """Have the node's results go to disk."""
+    folder = SpillFolder(tmp_path, slab_size=16 * MIB)
+    node.memory._disk = folder  # its close closes this, too
+    return folder
+
+
+def spill(node: Node, disk: SpillFolder, task: int) -> None:
+    """Move a result to disk, as the helper does."""
+    result = node.core.results[task]
+    node.core.spilling.recent[task] = result
+    assert node.core.spilling.spill(1)
+    (job,) = node.core.flush(node.loop.now()).to_disk
+    disk.claim(job.place)
+    assert job.source is not None
+    sums = disk.write(job.place, node.memory.writable(job.source, job.size))
+    node.core.on_disk_done(job.ticket, sums, "", False, node.loop.now())
+    assert result.place is not None
+    assert is_on_disk(result.place)
+
+
+def check_jobs(node: Node, disk: SpillFolder) -> None:
+    """Do what is to be checked."""
+    for job in node.jobs:
+        try:
+            disk.check(job.place, job.size, list(job.sums))
+            error = ""
+        except OSError as found:
+            error = str(found)
+        node.core.on_disk_done(job.ticket, list(job.sums), error, False, node.loop.now())
+    node.jobs.clear()
+
+
+def test_what_is_on_disk_is_checked_and_sent(node: Node, disk: SpillFolder) -> None:
+    blob = node.keep(5, np.arange(100_000))
+    spill(node, disk, 5)
+    peer = Peer(node)
+    peer.say(Fetch(1, 5))
+    peer.say(More(1, len(blob)))
+    node.until(lambda: node.jobs)
+    assert peer.blob(1) == b""
+    check_jobs(node, disk)
+    node.until(lambda: len(peer.blob(1)) == len(blob))
+    assert peer.blob(1) == blob
+    assert peer.fetch(2, 5) == blob  # checked a moment ago
+
+
+def test_what_is_on_disk_is_checked_and_mapped(node: Node, disk: SpillFolder) -> None:
+    blob = node.keep(5, np.arange(100_000))
+    spill(node, disk, 5)
+    peer = Peer(node)
+    peer.say(Map(1, 5, b"me"))
+    node.until(lambda: node.jobs)
+    assert peer.told == []
+    check_jobs(node, disk)
+    node.until(lambda: peer.told)
+    ((mapped, _),) = peer.told
+    place = node.core.results[5].place
+    assert place is not None
+    assert mapped == Mapped(1, *place, len(blob))
+    assert node.memory.is_leased(place)
+
+
+def test_what_does_not_compare_is_missing(node: Node, disk: SpillFolder) -> None:
+    node.keep(5, np.arange(100_000))
+    spill(node, disk, 5)
+    place = node.core.results[5].place
+    assert place is not None
+    os.pwrite(disk.slabs.descriptor(place.slab), b"x", place.offset + 1000)
+    peer = Peer(node)
+    peer.say(Fetch(1, 5))
+    node.until(lambda: node.jobs)
+    check_jobs(node, disk)
+    node.until(lambda: peer.told)
+    assert peer.told[0][0] == Missing(1, "the result is not here")
+    assert disk.used == 0
+
+
+def test_who_waits_for_a_check_hears_that_we_are_here(
+    node: Node, disk: SpillFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataport, "_KEEP", 0.01)
+    blob = node.keep(5, np.arange(100_000))
+    spill(node, disk, 5)
+    whole, part, mapping = Peer(node), Peer(node), Peer(node)
+    whole.say(Fetch(1, 5))
+    whole.say(More(1, len(blob)))
+    part.say(Fetch(1, 5, 1, [0]))
+    mapping.say(Map(1, 5, b"me"))
+    node.until(lambda: whole.told and part.told and mapping.told)
+    assert whole.told[0] == (Slice(1, 0, len(blob)), b"")
+    for peer in (part, mapping):
+        assert peer.told[0][0] == Missing(1, "it is being read from disk", 1)
+    check_jobs(node, disk)
+    node.until(lambda: len(whole.blob(1)) == len(blob))
+
+
+def test_a_put_waits_for_room(node: Node) -> None:
+    blob = node.keep(5, np.zeros(7 * MIB, "u1"))
+    peer = Peer(node)
+    node.until(lambda: node.core.now)  # it knows what time it is
+    peer.say(Put(1, 6, 2 * MIB))
+    node.until(lambda: node.core.room.waiting)
+    assert peer.told == []
+    node.drop(5)
+    node.until(lambda: peer.told)
+    assert isinstance(peer.told[0][0], More)
+    assert len(blob) > 7 * MIB

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from zcluster.core.node.records import Result
 from zcluster.protocol.blobs import Parts
 from zcluster.protocol.objects import load, plan
-from zcluster.servers.memory import StoreMemory
+from zcluster.servers.memory import StoreMemory, open_disk
 from zcluster.storage.arena import Range
 
 MIB = 1 << 20
@@ -203,3 +205,68 @@ def test_closing_gives_the_memory_back() -> None:
     store.close()
     assert set(os.listdir("/dev/fd")) == before
     assert store.descriptors() == []
+
+
+# ------------------------------------------------------------------------------- on disk
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[StoreMemory]:
+    """Return a store with a disk."""
+    disk, reason = open_disk(tmp_path, tmp_path)
+    assert reason == ""
+    made = StoreMemory(16 * MIB, lambda slab, fd: None, disk)
+    yield made
+    made.close()
+
+
+def test_ranges_on_disk_are_used_as_those_in_memory(both: StoreMemory) -> None:
+    here, there = both.allocate(1000), both.allocate_on_disk(1000)
+    assert here is not None
+    assert there is not None
+    assert [slab for slab, _ in both.descriptors()] == [here.slab, there.slab]
+    for place, byte in ((here, b"m"), (there, b"d")):
+        both.writable(place, 1000)[:] = byte * 1000
+        assert bytes(both.view(Result(1000, place=place))) == byte * 1000
+        both.lease(place, b"reader")
+        assert both.is_leased(place)
+        both.free(place)
+    assert (both.used, both.spilled) == (4096, 4096)
+    both.drop_holder(b"reader")
+    assert (both.used, both.spilled) == (0, 0)
+
+
+def test_a_lease_on_disk_keeps_the_range(both: StoreMemory) -> None:
+    place = both.allocate_on_disk(1000)
+    assert place is not None
+    both.lease(place, 3)
+    both.free(place)
+    assert both.spilled == 4096
+    both.give_back(place, 3)
+    assert both.spilled == 0
+    assert both.descriptors() == []  # the file went with the last range
+
+
+def test_without_a_disk_there_is_no_room_on_it(store: Store) -> None:
+    assert not store.has_disk
+    assert store.allocate_on_disk(1) is None
+    assert (store.spilled, store.disk_space()) == (0, "")
+
+
+def test_a_disk_where_nothing_can_be_written_is_none(tmp_path: Path) -> None:
+    disk, reason = open_disk(tmp_path / "none", tmp_path)
+    assert disk is None
+    assert "cannot make a file in" in reason
+
+
+def test_a_machine_that_is_full_has_no_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said when room is asked for, and not by SIGBUS when that is written to."""
+
+    def refuse(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        assert store.allocate(1000) is None
+    assert store.used == 0
+    assert store.allocate(1000) is not None

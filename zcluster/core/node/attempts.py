@@ -247,10 +247,7 @@ class NodeAttempts(NodeCalls):
         frame = bytes(frames[0]) if frames else b""
         batches.finish(worker, message.tasks)
         for task, which in zip(message.tasks, message.which, strict=True):
-            for granted in self.grants.pop((worker.number, task), ()):
-                self.memory.free(granted)
-            if not self.room.is_idle:
-                self.room.withdraw(worker.number, task)
+            self._take_room_back(worker, task)
             assignment = self.tasks.get(task)
             if (
                 assignment is None
@@ -261,6 +258,13 @@ class NodeAttempts(NodeCalls):
             self._fail(assignment, message.errors[which], frame, worker.name)
         worker.ghosts.difference_update(message.tasks)
         worker.blocked.difference_update(message.tasks)
+
+    def _take_room_back(self, worker: WorkerRecord, task: int) -> None:
+        """An attempt ended without a result: it needs no room for one."""
+        for granted in self.grants.pop((worker.number, task), ()):
+            self.memory.free(granted)
+        if not self.room.is_idle:
+            self.room.withdraw(worker.number, task)
 
     def _blocked(self, worker: WorkerRecord, message: Blocked) -> None:
         """Running tasks hold no slot any more, as they wait for others; or do again."""
@@ -286,6 +290,8 @@ class NodeAttempts(NodeCalls):
         """
         worker.ghosts.difference_update(tasks)
         worker.blocked.difference_update(tasks)
+        for task in tasks:
+            self._take_room_back(worker, task)
         skipped = self._sent_to(worker, tasks)
         for assignment in skipped:
             self._forget_sent(assignment)
@@ -436,6 +442,8 @@ class NodeAttempts(NodeCalls):
             f"a task of {assignment.layer.name!r}, which runs at most once: it may have done "
             "part of its work, and is not run again; see what it did, and submit it anew"
         )
+        if end.out_of_memory:
+            message += f"; out of memory: {end.out_of_memory}"
         if end.output:
             message += f"; its last output:\n{end.output}"
         return ErrorInfo("once", "zcluster.errors.TaskLost", message, "", 0, 0, "", worker.name)

@@ -114,6 +114,7 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
     batch = core.next_batch
     number = worker.number
     taken = 0
+    cost = 0.0
     spilling = core.spilling
     spilled = spilling.spilled
     while left > 0 and len(chosen) < settings.batch:
@@ -167,7 +168,9 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
         # What stands for an actor is to be had from the outside alone.
         if assignment.heirs is not None and not assignment.layer.actor:
             _follow(assignment.heirs, batch, number, following)
-    if chosen and not chosen[0].alone and not core.suspects and not spilled:
+    # Short tasks do not notice.
+    is_long = 4 * cost > settings.batch_seconds
+    if is_long and chosen and not (chosen[0].alone or core.suspects or spilled):
         _finish_group(core, worker, chosen, following, share - taken)
     for entry in kept:
         heapq.heappush(ready, entry)

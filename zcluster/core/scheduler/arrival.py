@@ -73,14 +73,17 @@ def submit(s: SchedulerState, client: ClientRecord, message: Submit, frames: Fra
         _begin_layer(s, submission, layer)
     trouble: list[tuple[int, int]] = []
     reader = _PartReader(s, client, submission, frames, message, trouble)
-    for part in message.parts:
-        reader.add(part)
-    if submission.arrived != message.first + message.count:
-        raise ProtocolError(
-            f"a slice of {message.count} tasks brought {submission.arrived - message.first}"
-        )
-    for task, source in trouble:
-        inherit_trouble(s, task, source)
+    try:
+        for part in message.parts:
+            reader.add(part)
+        if submission.arrived != message.first + message.count:
+            raise ProtocolError(
+                f"a slice of {message.count} tasks brought {submission.arrived - message.first}"
+            )
+    finally:
+        # Also where a later part is refused: those before it have arrived.
+        for task, source in trouble:
+            inherit_trouble(s, task, source)
     submission.complete = message.last
     if message.last:
         complete(s, submission)

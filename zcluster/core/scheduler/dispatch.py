@@ -148,7 +148,7 @@ def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: En
     before = top[0] if top is not None else None
     given = False
     left = s.settings.batch - len(batch)
-    window = s.settings.window
+    window, durations = s.settings.window, s.durations
     while ahead and left > 0:
         rank, task = ahead[0]
         page = pages.get(task >> PAGE_BITS)
@@ -159,7 +159,8 @@ def _give_ahead(s: SchedulerState, node: NodeRecord, batch: AssignBatch, top: En
             continue
         if before is not None and rank > before:
             break
-        is_long = s.cost(page.layer[row].function) >= window
+        learned = durations.get(page.layer[row].function)
+        is_long = learned is None or learned >= window
         is_last_use = (is_long or node.room <= 0) and _uses_up(s, node, page, row)
         if node.room <= 0 and not is_last_use:
             break

@@ -146,11 +146,11 @@ class LayerRecord:
     failed: int = -1
     #: The layer in whose place an alias counts for ``watchers``.
     parent: LayerRecord | None = None
+    #: A task that may have begun must not begin again. Looked at often.
+    is_once: bool = field(init=False)
 
-    @property
-    def is_once(self) -> bool:
-        """Whether a task that may have begun must not begin again."""
-        return self.needs is not None and self.needs.at_most_once
+    def __post_init__(self) -> None:
+        self.is_once = self.needs is not None and self.needs.at_most_once
 
     @property
     def threads(self) -> int:
@@ -217,6 +217,8 @@ class Retirement:
     ----------
     leaves : bool
         Whether it ends in the end, and is not only left without work and data.
+    todo : list of int
+        Results that may have to be copied; the next one last.
     moving : dict of int to int
         Results on their way to others: the node that fetches each.
     refused : dict of int to set of int
@@ -228,6 +230,7 @@ class Retirement:
     """
 
     leaves: bool
+    todo: list[int] = field(default_factory=list)
     moving: dict[int, int] = field(default_factory=dict)
     refused: dict[int, set[int]] = field(default_factory=dict)
     retry_at: float = 0.0

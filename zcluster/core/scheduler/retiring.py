@@ -90,6 +90,12 @@ def advance(s: SchedulerState, node: NodeRecord) -> None:
     moving = retirement.moving = {
         task: to for task, to in retirement.moving.items() if _may_take(s, to)
     }
+    if not moving and not retirement.todo:
+        # Looked for anew only then: a node may have a million of them.
+        retirement.todo = [
+            task for task, page, row in _rows_at(s, node) if _is_only_at(s, node, task, page, row)
+        ]
+        retirement.todo.reverse()
     retirement.reason = _copy_some(s, node, retirement)
     if retirement.reason or moving:
         return
@@ -112,18 +118,17 @@ def _copy_some(s: SchedulerState, node: NodeRecord, retirement: Retirement) -> s
     orders: dict[int, list[tuple[int, int, list[int]]]] = {}
     stuck: list[tuple[int, int]] = []
     actor = ""
-    for task, page, row in _rows_at(s, node):
-        if page.flags[row] & (HELD | PASSING) or task in retirement.moving:
+    todo, moving = retirement.todo, retirement.moving
+    while todo and len(moving) < _AT_A_TIME:
+        task = todo.pop()
+        found = s.find(task)
+        if found is None or task in moving or not _is_only_at(s, node, task, *found):
             continue
+        page, row = found
         needs = page.layer[row].needs
         if needs is not None and needs.actor:
             actor = actor or f"it has the actor {s.key(task)}, which cannot be moved; let go of it"
             continue
-        holders = s.holders(task, page, row)
-        if any(_stays(s.nodes[index]) for index in holders):
-            continue
-        if len(retirement.moving) >= _AT_A_TIME:
-            break
         refused = retirement.refused.get(task, ())
         able = [index for index in load if index not in refused]
         if not able:
@@ -133,11 +138,23 @@ def _copy_some(s: SchedulerState, node: NodeRecord, retirement: Retirement) -> s
             continue
         target = min(able, key=load.__getitem__)
         load[target] += page.size[row]
-        retirement.moving[task] = target
-        orders.setdefault(target, []).append((task, page.size[row], holders))
+        moving[task] = target
+        place = (task, page.size[row], s.holders(task, page, row))
+        orders.setdefault(target, []).append(place)
     for index, places in orders.items():
         s.say(s.nodes[index].peer, Copy(places))
     return _why_stuck(s, stuck, is_alone=not load) or actor
+
+
+def _is_only_at(s: SchedulerState, node: NodeRecord, task: int, page: Page, row: int) -> bool:
+    """Whether a result that is needed can leave a node, and is at none that stays."""
+    return (
+        page.state[row] == State.FINISHED
+        and page.node[row] == node.index
+        and page.refs[row] > 0
+        and not page.flags[row] & (HELD | PASSING)
+        and not any(_stays(s.nodes[index]) for index in s.holders(task, page, row))
+    )
 
 
 def _why_stuck(s: SchedulerState, stuck: list[tuple[int, int]], is_alone: bool) -> str:
@@ -176,7 +193,10 @@ def reasons(s: SchedulerState) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in s.nodes.values():
         if node.retiring is not None:
-            found[node.info.name] = node.retiring.reason
+            coming = len(node.retiring.moving)
+            found[node.info.name] = node.retiring.reason or (
+                f"{coming} results are on their way to other nodes" if coming else ""
+            )
             if node.away_since is not None:
                 found[node.info.name] = "it cannot be reached"
         for worker in node.info.workers:

@@ -45,6 +45,17 @@ def test_a_blob_goes_only_where_it_may() -> None:
     assert {node for _, node in rig.puts()} == {2}
 
 
+def test_where_the_nodes_it_may_be_on_are_gone_any_other_will_do() -> None:
+    rig = Rig(1, 2)
+    data = rig.add(3, places=(2,))
+    assert rig.puts() == [(3, 2)]
+    rig.shelf.stored(3)
+    del rig.nodes[2]
+    assert rig.shelf.put_again(3, -1)
+    assert rig.puts() == [(3, 1)]
+    assert data.places == (2,)
+
+
 def test_everywhere_means_one_put_for_each_node_it_may_be_on() -> None:
     rig = Rig(1, 2, 3)
     rig.add(7, everywhere=True)

@@ -117,6 +117,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.attempts: dict[int, int] = {}
         self.inputs: dict[int, list[int]] = {}
         self.here: set[int] = set()
+        #: Results that are to go with their last use here.
+        self.passed: set[int] = set()
         self.next = 0
         self.is_layer_known = False
         while self.starting:
@@ -251,10 +253,17 @@ class NodeMachine(RuleBasedStateMachine):
             gone |= after
         dropped = sorted(task for task in gone if task in self.given)
         for task in dropped:
-            del self.given[task]
+            self.leave(task)
         if dropped:
             note(f"drop of {dropped}")
             self.tell(Drop(dropped, force))
+
+    def leave(self, task: int) -> None:
+        """A task leaves the node unfinished: its inputs stay there, also passing ones."""
+        _, sources = self.given.pop(task)
+        kept = self.passed.intersection(sources)
+        self.passed -= kept
+        self.here |= kept
 
     @precondition(lambda self: self.here)
     @rule(at=AT)
@@ -276,8 +285,7 @@ class NodeMachine(RuleBasedStateMachine):
             ):
                 if self.given.get(task, (0, []))[0] == attempt:
                     del self.given[task]
-                    if length != -2:
-                        self.here.add(task)
+                    (self.passed if length == -2 else self.here).add(task)
                 elif task not in self.given and task not in self.here and length != -2:
                     self.tell(Free([task]))
         elif isinstance(message, Recalled | Failed):
@@ -287,10 +295,11 @@ class NodeMachine(RuleBasedStateMachine):
                 if self.given.get(task, (0, []))[0] == attempt
             ]
             for task in gone:
-                del self.given[task]
+                self.leave(task)
             self.take_back(gone)
         elif isinstance(message, Lost | Unreachable):
             self.here.difference_update(message.tasks)
+            self.passed.difference_update(message.tasks)
             self.take_back([t for t, g in self.given.items() if {*message.tasks} & {*g[1]}])
         elif isinstance(message, Copied):
             self.tell(Free(message.tasks))

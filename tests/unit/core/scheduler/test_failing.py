@@ -234,3 +234,20 @@ def test_it_goes_on_though_an_input_it_has_had_is_lost(desk: Any, graph_of: Any)
     d.finish(a, [first + 1])
     d.finish(a, [first])
     assert d.words([first, first + 1]) == ["finished", "finished"]
+
+
+def test_the_last_error_says_how_earlier_workers_ended(desk: Any, graph_of: Any) -> None:
+    d = desk(kills=3)
+    client, node = d.client(), d.node("n")
+    first = d.submit(client, graph_of([()]))
+    for number in range(3):
+        d.flush()
+        text = f"worker w{number} was killed; its last output:\nnoise {number}"
+        error = ErrorInfo("killed", "x.WorkerKilledError", text, "", first, 0, "n", "w")
+        d.tell(node, Failed([first], [number + 1], [0], [error]))
+    (failed,) = d.take(Failed, "c")
+    assert failed.errors[0].message == (
+        "worker w2 was killed; its last output:\nnoise 2\n"
+        "It took down 3 workers; before this one:\n- worker w0 was killed\n- worker w1 was killed"
+    )
+    assert not d.state.ends

@@ -1,0 +1,133 @@
+"""Random histories end well, take known steps only, and depend on nothing but their seed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zcluster.core.scheduler.results import drop_elsewhere
+from zcluster.testing import Coverage, Cut, Plan, Report, draw_plan, live, simulate
+from zcluster.testing.histories import Failure
+
+SEEDS = Path(__file__).with_name("seeds.txt")
+#: Histories of a run of the fast tests.
+FEW = 150
+MANY = 3000
+
+
+def known_seeds() -> Iterator[tuple[int, str]]:
+    for line in SEEDS.read_text().splitlines():
+        if line and not line.startswith("#"):
+            seed, cut, _ = line.split(maxsplit=2)
+            yield int(seed), "" if cut == "-" else cut
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """A run that most tests look at."""
+    return simulate(FEW, seed=1000)
+
+
+def test_histories_end_well(report: Report) -> None:
+    """Right answers, nothing that waits for ever, nothing left behind."""
+    failed = [(outcome.seed, outcome.failure) for outcome in report.failures]
+    assert failed == []
+    assert report.schedules == FEW
+
+
+def test_most_histories_have_a_fault_that_hits_running_work(report: Report) -> None:
+    assert report.counted > FEW / 2
+
+
+def test_no_core_takes_a_step_that_no_table_has(report: Report) -> None:
+    assert report.coverage.strange == {}
+
+
+def test_most_arrows_and_messages_are_seen(report: Report) -> None:
+    assert len(report.coverage.missing_arrows()) < 15
+    assert sum(report.coverage.pairs.values()) > 10_000
+
+
+@pytest.mark.parametrize(("seed", "cut"), [*known_seeds()])
+def test_what_failed_once_fails_no_more(seed: int, cut: str) -> None:
+    assert live(draw_plan(seed).after(Cut.parse(cut))).failure is None
+
+
+def hashes(first: int, count: int) -> list[str]:
+    return [live(draw_plan(seed)).trace_hash for seed in range(first, first + count)]
+
+
+PROGRAM = """
+import sys
+from zcluster.testing import draw_plan, live
+for seed in range(int(sys.argv[1]), int(sys.argv[1]) + int(sys.argv[2])):
+    print(live(draw_plan(seed)).trace_hash)
+"""
+
+
+def hashes_elsewhere(first: int, count: int, hash_seed: int) -> list[str]:
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    words = [sys.executable, "-c", PROGRAM, str(first), str(count)]
+    done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_a_seed_is_one_history_whatever_the_hash_seed() -> None:
+    """Nothing in the cores depends on chance, or on the order of sets."""
+    here = hashes(1000, 5)
+    assert len({*here}) == 5
+    assert hashes_elsewhere(1000, 5, 17) == here
+
+
+@pytest.mark.slow
+def test_a_hundred_seeds_are_a_hundred_histories_whatever_the_hash_seed() -> None:
+    one, two = hashes_elsewhere(0, 100, 1), hashes_elsewhere(0, 100, 2)
+    assert one == two == hashes(0, 100)
+
+
+@pytest.mark.slow
+def test_three_thousand_histories(capsys: pytest.CaptureFixture[str]) -> None:
+    """As many as are to count; the time it takes is printed, and bound only widely."""
+    report = simulate(MANY * 5 // 4, seed=100_000, jobs=2)
+    with capsys.disabled():
+        print(f"\n{report.schedules} schedules, {report.counted} count")
+    assert [(outcome.seed, outcome.failure) for outcome in report.failures] == []
+    assert report.counted >= MANY
+    assert report.coverage.strange == {}
+
+
+def test_a_bug_is_found_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that has a task from the time it was away is not told that it is done."""
+
+    def forgets(s: Any, task: int, but: int) -> None:
+        s.elsewhere.pop(task, None)
+
+    monkeypatch.setattr("zcluster.core.scheduler.results.drop_elsewhere", forgets)
+    assert drop_elsewhere is not forgets
+    failures: list[Failure] = []
+    for seed in range(300):
+        outcome = live(draw_plan(seed, only="drop_connection"))
+        if outcome.failure is not None:
+            failures.append(outcome.failure)
+            break
+    assert failures, "300 histories did not find it"
+    assert failures[0].place.endswith(tuple("_abcdefghijklmnopqrstuvwxyz"))
+
+
+def test_a_history_without_actions_ends_well_too() -> None:
+    plan = draw_plan(1)
+    empty = Plan(1, (), plan.settings, plan.mix)
+    outcome = live(empty, Coverage())
+    assert outcome.failure is None
+    assert not outcome.counts
+
+
+def test_trace_hashes_are_hashes() -> None:
+    assert len(hashes(3, 1)[0]) in {2 * hashlib.blake2b(digest_size=n).digest_size for n in (8, 16)}
