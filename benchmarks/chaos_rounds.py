@@ -7,6 +7,7 @@ answer. zcluster and dask run the same lines.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import random
 import threading
 import time
@@ -138,6 +139,26 @@ def _round(client: Any, chance: random.Random, steps: list[Step], explain: Expla
     data = chance.randbytes(chance.choice([100, 200 << 10])) if chance.random() < 0.3 else None
     fate = chance.random()
     expected = answers(steps, first, data)
+    used = {each for step in steps for each in step.inputs}
+    wanted = [n for n in range(len(steps)) if n not in used or chance.random() < 0.1]
+    if data is None and chance.random() < 0.5:
+        futures = _compute(client, steps, first, wanted)
+        kept = list(zip(wanted, futures, strict=True))
+    else:
+        futures = _submit(client, steps, first, data)
+        kept = [(n, futures[n]) for n in wanted]
+    if fate < 0.1:  # nobody wants them any more
+        return []
+    if fate < 0.2:  # some of them, and with them what depends on those
+        time.sleep(chance.choice([0.0, 0.02, 0.2]))
+        client.cancel(chance.sample(futures, len(futures) // 5 + 1), force=True)
+    del futures
+    found = _compare(client, kept, expected, explain)
+    return [each for each in found if fate >= 0.2 or not each.startswith(CANCELLED)]
+
+
+def _submit(client: Any, steps: list[Step], first: int, data: bytes | None) -> list[Any]:
+    """Submit the tasks one by one; return a future for each."""
     put = None if data is None else client.scatter(data, hash=False)
     futures: list[Any] = []
     for number, step in enumerate(steps):
@@ -147,17 +168,18 @@ def _round(client: Any, chance: random.Random, steps: list[Step], explain: Expla
         futures.append(
             client.submit(mix, first + number, step.seconds, step.size, *inputs, pure=False)
         )
-    used = {each for step in steps for each in step.inputs}
-    wanted = [n for n in range(len(steps)) if n not in used or chance.random() < 0.1]
-    kept = [(n, futures[n]) for n in wanted]
-    if fate < 0.1:  # nobody wants them any more
-        return []
-    if fate < 0.2:  # some of them, and with them what depends on those
-        time.sleep(chance.choice([0.0, 0.02, 0.2]))
-        client.cancel(chance.sample(futures, len(futures) // 5 + 1), force=True)
-    del futures
-    found = _compare(client, kept, expected, explain)
-    return [each for each in found if fate >= 0.2 or not each.startswith(CANCELLED)]
+    return futures
+
+
+def _compute(client: Any, steps: list[Step], first: int, wanted: list[int]) -> list[Any]:
+    """Submit all at once as a lazy graph, most of which nobody wants; return futures of some."""
+    module = "zcluster" if type(client).__module__.startswith("zcluster") else "dask"
+    lazy = importlib.import_module(module).delayed(mix, pure=False)
+    made: list[Any] = []
+    for number, step in enumerate(steps):
+        inputs = [made[each] for each in step.inputs]
+        made.append(lazy(first + number, step.seconds, step.size, *inputs))
+    return list(client.compute([made[n] for n in wanted]))
 
 
 def _compare(

@@ -305,7 +305,7 @@ def test_roots_are_not_made_faster_than_they_are_used_up() -> None:
     """A graph makes three times what the cluster may have: little of it is alive at a time.
 
     The benchmark says by which share of the memory that chunks may take the peak was above that
-    of the idle cluster. On a machine that is busy otherwise pairs come close to all of it.
+    of the idle cluster: 0.5 to 0.9 of what it may be, 1.0 where the machine is very busy.
     """
     script = Path(__file__).parents[2] / "benchmarks" / "backpressure.py"
     done = subprocess.run(
@@ -321,5 +321,5 @@ def test_roots_are_not_made_faster_than_they_are_used_up() -> None:
         done.stderr
     )
     shares = {name: float(share) for name, share, _ in found}
-    assert shares["sums"] <= 1.0
-    assert shares["pairs"] <= 1.3
+    # Were roots made ahead of what takes them, it would be 10 and more.
+    assert all(share <= 1.3 for share in shares.values()), shares

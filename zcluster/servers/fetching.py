@@ -270,7 +270,11 @@ class Fetcher:
 
     def on_room(self, given: RoomGiven) -> None:
         """There is room for an input that has waited, or will be none."""
-        fetch = self._waiting.pop(given.number)
+        fetch = self._waiting.pop(given.number, None)
+        if fetch is None:  # it was asked for again meanwhile, and that one has come
+            if given.place is not None:
+                self._memory.free(given.place)
+            return
         if given.place is None:
             self._give_up(fetch, "disk" if given.is_disk else "store", given.reason)
             return

@@ -122,6 +122,13 @@ class StoreMemory:
         if self._disk is not None and is_on_disk(place):
             self._disk.tidy()
 
+    def release(self) -> None:
+        """Give memory in which there are no results back to the system."""
+        self._arena.trim()
+        self._slabs.follow(self._arena)
+        for place in self._arena.free_ranges():
+            self._slabs.release(place)
+
     def is_leased(self, place: Range) -> bool:
         """Return whether somebody can see a range."""
         return self._arena_of(place).is_leased(place)

@@ -286,6 +286,12 @@ class Arena:
             ranges=len(self._leases),
         )
 
+    def free_ranges(self) -> list[Range]:
+        """Return the ranges below the tops that nobody has."""
+        return [
+            Range(address >> _SHIFT, address & _OFFSET, length) for length, address in self._free
+        ]
+
     # --- inside -------------------------------------------------------------------
 
     def _return(self, range_: Range, count: int) -> None:

@@ -57,12 +57,14 @@ class SlabFile:
         Bytes from the start for which memory is known to be there.
     """
 
-    __slots__ = ("fd", "reserved", "size")
+    __slots__ = ("fd", "has_holes", "reserved", "size")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
         self.reserved = 0
+        #: Whether memory within ``reserved`` was given back.
+        self.has_holes = False
 
     @classmethod
     def create(cls, size: int, folder: str | None = None) -> SlabFile:
@@ -117,15 +119,25 @@ class SlabFile:
         goal = min(self.size, -(-end // STEP) * STEP)
         if end > goal:
             raise InvariantError(f"reserve({end}) in a slab of {self.size} bytes; stay inside")
+        self.claim(self.reserved, goal - self.reserved)
+        self.reserved = goal
+
+    def claim(self, offset: int, length: int) -> None:
+        """Claim memory for some bytes, whether it is there or not.
+
+        Raises
+        ------
+        StoreFull
+            As in `reserve`.
+        """
         try:
-            _claim(self.fd, self.reserved, goal - self.reserved)
+            _claim(self.fd, offset, length)
         except OSError as error:
             raise StoreFull(
-                f"the system has no {goal - self.reserved} more bytes for the store: "
+                f"the system has no {length} more bytes for the store: "
                 f"{error.strerror}. Release results, give the store a lower limit so that "
                 "it spills earlier, or free memory on this machine."
             ) from error
-        self.reserved = goal
 
     def close(self) -> None:
         """Close the descriptor; a second time does nothing."""
@@ -225,7 +237,24 @@ class Slabs:
         StoreFull
             The machine is full. Free the range again.
         """
-        self._file(range_.slab).reserve(range_.offset + range_.length)
+        file = self._file(range_.slab)
+        file.reserve(range_.offset + range_.length)
+        if file.has_holes:
+            file.claim(range_.offset, range_.length)
+
+    def release(self, range_: Range) -> None:
+        """Give the memory of a range that nobody has back to the system, as far as it can be."""
+        file = self._file(range_.slab)
+        if not hasattr(mmap, "MADV_REMOVE"):
+            return
+        mapping = mmap.mmap(file.fd, range_.length, offset=range_.offset)
+        try:
+            mapping.madvise(mmap.MADV_REMOVE)
+        except OSError:  # some file systems cannot
+            return
+        finally:
+            mapping.close()
+        file.has_holes = True
 
     def view(self, range_: Range) -> memoryview:
         """The bytes of a range: shared and writable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -270,3 +271,25 @@ def test_a_machine_that_is_full_has_no_room(store: Store, monkeypatch: pytest.Mo
         assert store.allocate(1000) is None
     assert store.used == 0
     assert store.allocate(1000) is not None
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_REMOVE"), reason="Linux gives memory back at once")
+def test_memory_without_results_goes_back_to_the_system(store: Store) -> None:
+    places = [store.allocate(MIB) for _ in range(8)]
+    for number, place in enumerate(places):
+        assert place is not None
+        store.writable(place, MIB)[:] = bytes([number + 1]) * MIB
+    (_, fd), *_ = store.told
+    full = os.fstat(fd).st_blocks * 512
+    assert full >= 8 * MIB
+    for place in places[:6]:
+        assert place is not None
+        store.free(place)
+    store.release()
+    assert os.fstat(fd).st_blocks * 512 <= full - 6 * MIB
+    assert places[7] is not None
+    assert bytes(store.view(Result(MIB, place=places[7]))) == b"\x08" * MIB
+    again = store.allocate(6 * MIB)  # claimed before anybody writes
+    assert again is not None
+    assert os.fstat(fd).st_blocks * 512 >= full
+    assert bytes(store.writable(again, 6 * MIB)[:100]) == bytes(100)

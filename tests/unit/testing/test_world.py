@@ -216,4 +216,4 @@ def test_a_task_s_story_is_in_order() -> None:
     times: list[Any] = [time for time, _, _ in story]
     assert times == sorted(times)
     assert {"scheduler", client.name} <= {member for _, member, _ in story}
-    assert "began" in {text for _, _, text in story}
+    assert "began attempt 1" in {text for _, _, text in story}

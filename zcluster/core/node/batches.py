@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_back", "fill", "finish", "runs_once"]
 
+#: Seconds up to which a task makes nothing large.
+_TRIVIAL = 50e-6
 _READY, _SENT, _WAITING = State.READY, State.SENT, State.WAITING
 
 
@@ -168,9 +170,7 @@ def _choose(core: NodeCore, worker: WorkerRecord, slots_left: int) -> list[Assig
         # What stands for an actor is to be had from the outside alone.
         if assignment.heirs is not None and not assignment.layer.actor:
             _follow(assignment.heirs, batch, number, following)
-    # Short tasks do not notice.
-    is_long = 4 * cost > settings.batch_seconds
-    if is_long and chosen and not (chosen[0].alone or core.suspects or spilled):
+    if cost > _TRIVIAL and chosen and not (chosen[0].alone or core.suspects or spilled):
         _finish_group(core, worker, chosen, following, share - taken)
     for entry in kept:
         heapq.heappush(ready, entry)

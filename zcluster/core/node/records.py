@@ -56,7 +56,7 @@ class NodeSettings:
     group_seconds: float = 0.25
     stuck_after: float = 0.02
     target: int = 0
-    room_patience: float = 4.0
+    room_patience: float = 2.0
     stop_after: float = 2.0
 
 
@@ -320,6 +320,9 @@ class Memory(Protocol):
 
     def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
         """Return a part of a result as a result of its own; None if it cannot be cut."""
+
+    def release(self) -> None:
+        """Give memory in which there are no results back to the system."""
 
     def is_leased(self, place: Range) -> bool:
         """Return whether somebody can see a range."""

@@ -96,6 +96,8 @@ class Spilling:
         self._jobs: dict[int, _Job] = {}
         self._checking: dict[int, list[int]] = {}
         self._errors = 0
+        #: What leaves goes because the system wants the memory.
+        self._is_pressed = False
         self._retry_at = 0.0
         self._next = 1
 
@@ -152,8 +154,8 @@ class Spilling:
 
     def on_pressure(self, excess: int) -> None:
         """Memory is short by so many bytes, whatever the target is."""
-        if excess > self.leaving and self.can_write:
-            self.spill(excess - self.leaving)
+        if excess > self.leaving and self.can_write and self.spill(excess - self.leaving):
+            self._is_pressed = True
 
     def spill(self, wanted: int) -> int:
         """Have at least so many bytes of results go out, if there are; return how many go."""
@@ -314,6 +316,7 @@ class Spilling:
         core.memory.give_back(job.place if job.source is None else job.source, HOLDER)
         if job.kind == "check":
             self._checked(number)
+        self._release()
         return True
 
     def _written(self, job: _Job, sums: list[int], error: str) -> None:
@@ -335,6 +338,12 @@ class Spilling:
         self._leave_memory(job.number, result, job.place)
         result.sums = sums
         core.memory.free(source)
+
+    def _release(self) -> None:
+        """Give back memory that results have left under pressure."""
+        if self._is_pressed and not self.leaving:
+            self._is_pressed = False
+            self._core.memory.release()
 
     def _checked(self, number: int) -> None:
         """Wake who has waited for a check; what was lost has taken its tasks along."""

@@ -94,6 +94,9 @@ def _keep_at(s: SchedulerState, task: int, node: int) -> None:
     if task in s.elsewhere:
         s.elsewhere[task].discard(node)
     s.unfree(task, node)
+    # A node that is lost sight of while its messages are sent, and is back, may be given the task
+    # before it would hear that it has to forget it.
+    s.undrop(task, node)
 
 
 def place_heir(s: SchedulerState, heir: int, node: int) -> None:

@@ -216,6 +216,12 @@ class SchedulerState:
         """Have a node forget an assigned task."""
         self.drops.setdefault(node, []).append(task)
 
+    def undrop(self, task: int, node: int) -> None:
+        """Take back that a node should forget an assigned task, if it was not told yet."""
+        pending = self.drops.get(node)
+        if pending is not None and task in pending:
+            self.drops[node] = [other for other in pending if other != task]
+
     # --------------------------------------------------------------------- results
 
     def holders(self, task: int, page: Page, row: int) -> list[int]:

@@ -579,6 +579,16 @@ def test_a_value_scattered_everywhere_is_finished_when_all_nodes_have_it() -> No
     assert messages(core)[-1] == Scattered([record.task] * 2, [0, 1], [1, 1])
 
 
+def test_what_is_stored_after_it_was_let_go_is_told_all_the_same() -> None:
+    """Nobody else knows of it: the node would keep it as long as it lives."""
+    core = make_core()
+    record = core.scatter(b"v", "int")
+    core.drop([record])
+    messages(core)
+    core.stored(record.task, 0, 1)
+    assert messages(core) == [Scattered([record.task], [0], [1])]
+
+
 def test_when_no_store_has_room_the_call_fails_and_says_so() -> None:
     core = make_core()
     record = large(core)

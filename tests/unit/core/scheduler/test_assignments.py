@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zcluster.core.scheduler.state import _SPARE_FUNCTIONS
-from zcluster.protocol.messages import Assign, Free, Release, Slot
+from zcluster.core.scheduler.states import State
+from zcluster.protocol.messages import Assign, Drop, Free, Message, Release, Slot
 
 
 def test_columns_are_joined_and_cut(desk: Any, graph_of: Any, make_function: Any) -> None:
@@ -103,3 +104,29 @@ def test_a_batch_is_no_longer_than_it_may_be(desk: Any, graph_of: Any) -> None:
     client, _ = d.client(), d.node(slots=8)
     d.submit(client, graph_of([()], [()], [()], [()]))
     assert [len(m.tasks) for m in d.take(Assign)] == [3, 1]
+
+
+def test_a_drop_never_comes_after_the_assignment_that_replaces_it(desk: Any, graph_of: Any) -> None:
+    """A driver may find out that a node is away, and back, while it sends what a flush yields."""
+    d = desk(batch=2)
+    client, _ = d.client(), d.node(slots=6)
+    d.flush()
+    d.submit(client, graph_of([(), (0,), (1,), (2,)]))
+    said: list[Message] = []
+    for _ in range(3):
+        for peer, message, _ in d.core.flush(d.now):
+            said.append(message)
+            if len(said) == 1:
+                assert isinstance(message, Assign)
+                d.core.on_away(peer, d.now)
+                d.core.on_back(peer, d.now)
+    had: set[int] = set()
+    for message in said:
+        if isinstance(message, Assign):
+            had.update(message.tasks)
+        elif isinstance(message, Drop):
+            had.difference_update(message.tasks)
+    rows = d.state.rows()
+    assigned = {task for task, page, row in rows if page.state[row] == State.ASSIGNED}
+    assert assigned
+    assert assigned <= had

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from zcluster.core.scheduler.calls import FILES_LIMIT, RESTARTED
 from zcluster.core.scheduler.invariants import check_empty
@@ -16,7 +14,6 @@ from zcluster.protocol.messages import (
     Called,
     Cancelled,
     Drop,
-    ErrorInfo,
     Failed,
     Files,
     Free,
@@ -209,37 +206,6 @@ def test_a_call_of_an_actor_that_was_not_made_says_why(desk: Any, graph_of: Any)
     assert called.error is not None
     assert called.error.type_name == "ValueError"
     assert (called.error.exception, frames) == ((0, 0, 3), [b"exc"])
-
-
-class Wrapped:
-    """Adds layers some of which make actors, by the chance of a history."""
-
-    def __init__(self, add_layer: Any) -> None:
-        self.add_layer = add_layer
-        self.random: Any = None
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        if self.random.random() < 0.3:
-            options["needs"] = Needs(actor=True)
-        return self.add_layer(*args, **options)
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_histories_with_actors_end_well(
-    seed: int, history: Any, world: Any, add_layer: Any
-) -> None:
-    """Lost ones fail, with all that needs them; nothing waits for ever, and nothing stays."""
-
-    class ActorWorld(world):  # type: ignore[misc]
-        def judge(self, task: int, outcome: Any) -> None:
-            if not (isinstance(outcome, ErrorInfo) and outcome.type_name.endswith("ActorLost")):
-                super().judge(task, outcome)
-
-    wrapped = Wrapped(add_layer)
-    made = type(history(0))(seed, ActorWorld, wrapped, None)
-    wrapped.random = made.random
-    made.run(actions=12)
 
 
 # ------------------------------------------------------------------------------------ files

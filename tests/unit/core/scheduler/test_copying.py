@@ -111,24 +111,3 @@ def test_a_copy_at_the_target_does_not_cost_the_last_one(place: Any) -> None:
     d.tell(b, Copied([moved], []))
     assert holders(d, moved) == {b.index}
     assert b.index != a.index
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_copies_and_moves_disturb_nothing(history: Any, seed: int) -> None:
-    """Among all other faults; at the end nothing may be missing, and nothing be left."""
-    kind = type(history(seed))
-
-    class Copying(kind):  # type: ignore[misc,valid-type]
-        def copy(self) -> None:
-            s = self.world.core.state
-            tasks = [task for task, _, _ in s.rows() if self.random.random() < 0.5]
-            nodes = [index for index in s.nodes if self.random.random() < 0.5]
-            if self.random.random() < 0.5:
-                replicate(s, tasks, nodes, self.random.randrange(3))
-            else:
-                rebalance(s, tasks, nodes)
-
-    lived = history(seed)
-    lived.__class__ = Copying
-    lived.rates["copy"] = 4
-    lived.run(actions=15)
