@@ -145,6 +145,7 @@ class _Incarnation:
     ) -> None:
         self.lost = ""
         self.was_welcome = False
+        self._is_closed = False
         self._settings = settings
         self._loop = loop
         self._context = context
@@ -275,6 +276,7 @@ class _Incarnation:
 
     def close(self) -> None:
         """Say goodbye, end the workers, give back the memory."""
+        self._is_closed = True
         self._exits.close()
 
     # ---------------------------------------------------------------------- scheduler
@@ -434,8 +436,12 @@ class _Incarnation:
 
     def _on_disk_done(self, ticket: int, sums: list[int], error: str, is_full: bool) -> None:
         """The helper did something; in its thread."""
-        now = self._loop.now
-        self._loop.post(lambda: self._core.on_disk_done(ticket, sums, error, is_full, now()))
+
+        def tell() -> None:
+            if not self._is_closed:
+                self._core.on_disk_done(ticket, sums, error, is_full, self._loop.now())
+
+        self._loop.post(tell)
 
     # ------------------------------------------------------------------------- fetching
 

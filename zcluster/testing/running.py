@@ -27,6 +27,8 @@ __all__ = ["Order", "outcomes", "run", "simulate"]
 
 #: A history that takes longer than this is taken to be without end.
 _PATIENCE = 120.0
+#: What each process runs.
+_CHILD = ("-m", "zcluster.testing.child")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class _Child:
             count = len(range(number, order.schedules, order.jobs))
         words = [order.first + number, order.jobs, count, order.seconds or -1, order.only or ""]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "zcluster.testing.child", *map(str, words)],
+            [sys.executable, *_CHILD, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )

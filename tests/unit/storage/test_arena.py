@@ -373,3 +373,19 @@ class AgainstModel(RuleBasedStateMachine):
 
 TestAgainstModel = AgainstModel.TestCase
 TestAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_who_is_looked_at_and_what_nobody_has_is_known() -> None:
+    arena = Arena(1 << 20)
+    first, second = arena.allocate(4096), arena.allocate(8192)
+    assert first is not None
+    assert second is not None
+    arena.lease(second, "reader")
+    assert (arena.is_leased(first), arena.is_leased(second)) == (False, True)
+    assert arena.free_ranges() == []
+    arena.free(first)
+    arena.free(second)
+    assert arena.free_ranges() == [first]
+    assert not arena.is_leased(first)
+    arena.give_back(second, "reader")
+    assert arena.free_ranges() == [(0, 0, 12288)]

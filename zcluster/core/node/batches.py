@@ -4,7 +4,8 @@ A batch is some milliseconds of work for one slot, sent in one message and run
 back to back. A slot may have a second batch queued behind the running one as long
 as tasks are short; long tasks are bound late, so that no idle slot waits beside a
 queue. A task whose missing inputs are all in the batch goes in the same batch: a
-chain or a subtree runs in the worker with no message in between.
+chain or a subtree runs in the worker with no message in between. What alone takes the
+results of longer tasks goes with them too, and large results need no room in the store.
 
 A task that takes several slots goes alone, to a worker where so many are free. The
 first worker large enough is kept free for it, or small tasks would pass it by for ever.

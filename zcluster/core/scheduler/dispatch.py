@@ -4,7 +4,8 @@ A node is sent work by time, not by count: a window of a few tens of millisecond
 for each slot, in durations learned by callable. A callable never seen counts as
 a whole window, so that each slot gets one such task and idle slots never wait
 beside a queue. A task that waits for others makes room for one more. Tasks sent ahead
-of their inputs count in the same budget.
+of their inputs count in the same budget, but for those that alone take what is about to be
+made: they go with it, so that large results are used up where and when they are made.
 
 Each round takes the node with the most room and the task whose turn it is. Tasks
 without inputs go in runs; others where placement says.
