@@ -20,7 +20,8 @@ from zcluster.client.client import Client
 if TYPE_CHECKING:
     from tests.processes.conftest import Commands, Log
 
-pytestmark = pytest.mark.processes
+#: What lasts for long here takes far longer on a busy machine.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 Until = Callable[..., None]
 DAY = 86_400.0
@@ -86,13 +87,13 @@ def test_clocks_that_jump_a_day_and_back_have_no_effect(
     commands.start_node("b")
     true = time.time()
     with Client(scheduler_file=commands.file) as client:
-        client.wait_for_workers(2, 20)
+        client.wait_for_workers(2, 40)
         before = {name: w["pid"] for name, w in client.scheduler_info()["workers"].items()}
         futures = client.map(note, [log.path] * 150, range(150), [0.01] * 150, pure=False)
         for lines, offset in ((20, DAY), (50, -DAY), (80, 30 * DAY), (110, -1.0)):
             log.wait_lines(lines)
             clock.jump(offset)
-            assert abs(client.submit(look, pure=False).result(10) - true - offset) < DAY / 2
+            assert abs(client.submit(look, pure=False).result(20) - true - offset) < DAY / 2
         assert client.gather(futures) == [-number for number in range(150)]
         assert set(log.counts().values()) == {1}
         after = {name: w["pid"] for name, w in client.scheduler_info()["workers"].items()}
@@ -111,7 +112,7 @@ def note(path, number, seconds):
     time.sleep(seconds)
     return -number
 with Client(scheduler_file=sys.argv[1]) as client:
-    client.wait_for_workers(2, timeout=20)
+    client.wait_for_workers(2, timeout=40)
     futures = client.map(note, [sys.argv[2]] * 300, range(300), [0.02] * 300, pure=False)
     assert client.gather(futures) == [-number for number in range(300)]
     print([each["pid"] for each in client.scheduler_info()["workers"].values()], flush=True)

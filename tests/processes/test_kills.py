@@ -229,6 +229,7 @@ def test_a_killed_scheduler_fails_every_pending_future_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("seconds", [10, 20])
 def test_a_frozen_scheduler_kills_nobody(
     commands: Commands,
@@ -384,6 +385,7 @@ def length(path: str, array: np.ndarray) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("fault", ["sender killed", "sender frozen", "receiver killed"])
 def test_an_end_of_a_transfer_is_lost_at_some_chunk(
@@ -415,7 +417,7 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
         else:
             os.kill(sender if fault == "sender killed" else receiver, signal.SIGKILL)
         assert log.counts()["taken"] == 0, "it was over before the fault"
-        assert taken.result(20) == SIZE
+        assert taken.result(60) == SIZE
         took = time.monotonic() - began
         print(f"{fault} at {share:.0%}: taken {took:.2f} s later, made in {making:.2f} s")
         # Whoever waits for it gives up after 2.5 s at most; then it is made again.
@@ -434,6 +436,7 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_a_nanny_that_is_killed_once_a_second_is_back_soon_after(
     cluster: LocalCluster, client: Client, log: Log
 ) -> None:

@@ -2,8 +2,8 @@
 
 Large data never goes through the scheduler. A blob is fetched in slices under
 credit, put in slices under credit, or, by a process of the same host, mapped: then
-the port only says where in the store it is. What is on disk is checked first. There is no session here: whoever
-asked asks again, here or elsewhere.
+the port only says where in the store it is. What is on disk is checked first. There is
+no session here: whoever asked asks again, here or elsewhere.
 """
 
 from __future__ import annotations

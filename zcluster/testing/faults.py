@@ -21,6 +21,9 @@ __all__ = ["FAULT_KINDS", "PERMITTED_PAUSE", "draw_seconds"]
 #: A scheduler may stand still for so long, and nobody is taken for dead.
 PERMITTED_PAUSE = 10.0
 
+#: How often a fault looks for one that is at work.
+_AIMED = 0.7
+
 
 def draw_seconds(chance: random.Random, least: float, most: float) -> float:
     """Draw a time; short ones are as likely as long ones (log-uniform).
@@ -37,6 +40,9 @@ def _kill_worker(history: History, chance: random.Random, action: Action) -> boo
     workers = [(node, w) for node in history.nodes() for w in node.workers.values()]
     if not workers:
         return False
+    busy = [pair for pair in workers if pair[1].current()]
+    if busy and chance.random() < _AIMED:
+        workers = busy
     node, worker = chance.choice(workers)
     was_working = bool(worker.current())
     history.world.kill_worker(node, worker)

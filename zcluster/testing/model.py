@@ -241,6 +241,17 @@ class Model:
         # It may raise too often, unless a failure was lost on its way.
         return word.startswith(b"flaky") and int(word[5:]) > spec.retries
 
+    def _data_of(self, task: int) -> set[int]:
+        """Return the data that a task is, or is made of."""
+        seen: set[int] = set()
+        stack = [task]
+        while stack:
+            at = stack.pop()
+            if at not in seen:
+                seen.add(at)
+                stack.extend(self.sources(at))
+        return {at for at in seen if self.specs[at].data is not None}
+
     def judge(self, task: int, outcome: Any) -> None:
         """Check an outcome that a client was told of: bytes, or what says why there are none.
 
@@ -258,8 +269,8 @@ class Model:
         kind = info.kind if info is not None else getattr(outcome, "kind", "cancelled")
         fits = kind == expected or (kind == "lost" and task in self.adopted)
         fits = fits or (kind in _OF_ABSENCE and self.had_absent_clients)
-        if kind == "store" and self.had_silent_ports and self.specs[task].data is not None:
-            # Nobody would take it, and what needs it is cancelled.
-            self.cancelled.add(task)
+        if kind == "store" and self.had_silent_ports and (data := self._data_of(task)):
+            # Nobody would take it, and what needs it is given up.
+            self.cancelled.update(data)
         if not fits and not self.may_fail(task):
             raise InvariantError(f"task {task} ended with {outcome!r}, expected {expected!r}")

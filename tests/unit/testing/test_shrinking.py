@@ -21,7 +21,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
             raise InvariantError("task 12 is broken; so it goes")
         return True
 
-    monkeypatch.setitem(FAULT_KINDS, "kill_worker", kill)  # type: ignore[misc]
+    monkeypatch.setitem(FAULT_KINDS, "kill_worker", kill)
 
 
 @pytest.mark.usefixtures("broken")

@@ -181,10 +181,7 @@ def _watch(s: SchedulerState, source: LayerRecord, watcher: LayerRecord) -> None
     source.watchers.append(watcher)
     unfinished = 0
     for task in range(source.first, source.first + source.count):
-        found = s.find(task)
-        if found is None:
-            raise ProtocolError(f"layer {source.name!r} is taken whole before all of it arrived")
-        page, row = found
+        page, row = s.row_of(task)
         page.refs[row] += 1
         page.kin[row] += 1
         state = page.state[row]
@@ -240,6 +237,12 @@ class _PartReader:
             layer=submission.described[part.layer],
         )
         if not layer.arrived:
+            for source in layer.whole:
+                # All of them before any is changed: a refused part must leave nothing behind.
+                if source.arrived != source.count:
+                    raise ProtocolError(
+                        f"layer {source.name!r} is taken whole before all of it arrived"
+                    )
             for source in layer.whole:
                 _watch(self._s, source, layer)
         submission.arrived += part.count

@@ -91,7 +91,7 @@ def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection
         task = stack.pop()
         if task in again:
             continue
-        page, row = s.find(task) or _no_row(task)
+        page, row = s.row_of(task)
         if page.state[row] != _RELEASED:
             continue
         page.state[row] = _WAITING
@@ -110,7 +110,7 @@ def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection
         is_hopeless = _was_actor(page, row) or (task not in asked and _ran_once(page, row))
         is_hopeless = is_hopeless or bool(page.flags[row] & PARTIAL)
         for task_in in page.inputs(row):
-            source, at = s.find(task_in) or _no_row(task_in)
+            source, at = s.row_of(task_in)
             source.refs[at] += 1
             if source.state[at] == _RELEASED and not is_hopeless:
                 stack.append(task_in)
@@ -123,7 +123,7 @@ def relink(s: SchedulerState, again: set[int], asked: Collection[int] = ()) -> N
         if task in again:
             continue
         for task_in in back:
-            source, at = s.find(task_in) or _no_row(task_in)
+            source, at = s.row_of(task_in)
             source.add_heir(at, task)
         page.missing[row] += len(back)
         page.unplaced[row] += len(back)
@@ -134,7 +134,7 @@ def relink(s: SchedulerState, again: set[int], asked: Collection[int] = ()) -> N
             page.state[row] = _WAITING
             page.node[row] = -1
     for task in again:
-        page, row = s.find(task) or _no_row(task)
+        page, row = s.row_of(task)
         _count_inputs(s, task, page, row)
     for task in pulled:
         give_back(s, task, tell=True)
@@ -170,14 +170,14 @@ def _consumers(s: SchedulerState, again: set[int]) -> Iterator[tuple[int, Page, 
 
 def _edges(s: SchedulerState, task: int) -> int:
     """Return how many edges lead from a task to unfinished ones, or a few more."""
-    page, row = s.find(task) or _no_row(task)
+    page, row = s.row_of(task)
     return page.refs[row] - bool(page.flags[row] & WANTED) - len(s.wants.get(task, ()))
 
 
 def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
     missing = unplaced = 0
     for task_in in page.inputs(row):
-        source, at = s.find(task_in) or _no_row(task_in)
+        source, at = s.row_of(task_in)
         state = source.state[at]
         if state != _FINISHED:
             missing += 1
@@ -197,7 +197,7 @@ def _count_inputs(s: SchedulerState, task: int, page: Page, row: int) -> None:
 
 def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
     """End a task to be done again that cannot be: an input failed, or its data is gone."""
-    page, row = s.find(task) or _no_row(task)
+    page, row = s.row_of(task)
     if page.flags[row] & DATA:
         if s.client_of(task) is None:
             fail(s, task, orphaned(s, task))
@@ -213,7 +213,7 @@ def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
         fail(s, task, lost_once(s, task, "its result is gone"))
         return
     for task_in in page.inputs(row):
-        source, at = s.find(task_in) or _no_row(task_in)
+        source, at = s.row_of(task_in)
         if source.state[at] in (_FAILED, _CANCELLED):
             inherit_trouble(s, task, task_in)
             return
@@ -269,7 +269,7 @@ def _unfinish_whole(s: SchedulerState, layer: LayerRecord, stack: list[int]) -> 
         return
     for source in layer.whole:
         for task in range(source.first, source.first + source.count):
-            page, row = s.find(task) or _no_row(task)
+            page, row = s.row_of(task)
             page.refs[row] += 1
             if page.state[row] == _RELEASED:
                 stack.append(task)
@@ -285,7 +285,3 @@ def _unfinish_whole(s: SchedulerState, layer: LayerRecord, stack: list[int]) -> 
                         continue
                     give_back(s, task, tell=True)
                 page.state[row] = _WAITING
-
-
-def _no_row(task: int) -> tuple[Page, int]:
-    raise AssertionError(f"task {task} is listed as an input but has no row")

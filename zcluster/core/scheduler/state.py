@@ -144,6 +144,13 @@ class SchedulerState:
             return None
         return page, row
 
+    def row_of(self, task: int) -> tuple[Page, int]:
+        """Return the page and row of a task that must have one."""
+        found = self.find(task)
+        if found is None:
+            raise AssertionError(f"task {task} is listed as an input but has no row")
+        return found
+
     def page_for(self, task: int) -> Page:
         """Return the page to which a new row for ``task`` is appended."""
         number = task >> PAGE_BITS

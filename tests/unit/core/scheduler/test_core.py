@@ -78,7 +78,7 @@ def test_roles_may_not_be_mixed_up(desk: Any) -> None:
 def test_bytes_that_were_promised_must_be_there(desk: Any) -> None:
     d = desk()
     node = d.node()
-    with pytest.raises(ProtocolError, match="more bytes"):
+    with pytest.raises(ProtocolError, match="promises 10 bytes and brings 3"):
         d.tell(node, Finished([1], [1], [10], [10], [0], []), [b"123"])
 
 
