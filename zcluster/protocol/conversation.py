@@ -26,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from zcluster.errors import ProtocolError
 from zcluster.protocol.frames import Decoder, check_frames, encode
 from zcluster.protocol.messages import (
@@ -53,6 +55,9 @@ _REOPEN_SECONDS = 0.05
 #: One that is neither made nor refused within this is tried afresh: the system would try the old
 #: one again ever more seldom, and be late when the network is back.
 _CONNECT_SECONDS = 2.0
+#: Connections on which nothing but nonsense is heard until the other end is given up: it says the
+#: same again each time, and would for ever.
+_MOST_NONSENSE = 5
 #: How often this end looks whether it has waited too long.
 _WATCH_SECONDS = 0.1
 #: A timer may come this much before its time.
@@ -92,7 +97,7 @@ class Conversation:
     now : float
         The time, in seconds of any clock that never goes back.
     hello : callable
-        ``hello(token, seen)`` returns the hello to say.
+        ``hello(token, seen)`` returns the hello to say; it is numbered here.
     accepts : sequence of message types
         What the server may say.
     on_message : callable
@@ -148,9 +153,12 @@ class Conversation:
         self._beat = beat
         self._timeout, self._grace, self._patience = timeout, grace, patience
         self._session = Session()
+        self._connections = 0
         self._is_open = False
         self._is_refused = self._is_connected = False
         self._broken_since = now
+        self._nonsense = 0
+        self._nonsense_after = -1
         self._last_beat = 0.0
         self._opened = 0.0
         self._told = now
@@ -216,8 +224,10 @@ class Conversation:
         self._opened = now
         self._is_open = True
         self._is_refused = self._is_connected = False
+        self._connections += 1
+        hello = self._hello(self.token, self._session.heard)
         self._wire.open()
-        self._wire.send(unsequenced(encode(self._hello(self.token, self._session.heard))))
+        self._wire.send(unsequenced(encode(replace(hello, connection=self._connections))))
 
     def _shut(self, is_last_word_sent: bool = False) -> None:
         self.is_live = self._is_open = False
@@ -279,14 +289,25 @@ class Conversation:
                     self._lose(message.reason or "the scheduler was closed")
                 elif not isinstance(message, _OWN):
                     self._on_message(message, payload)
-        except ProtocolError:
+        except ProtocolError as error:
             # A gap, or nonsense: a fresh connection resends what is missing.
             self.refused += 1
+            if self.is_live and self._is_in_vain():
+                self._lose(f"{self.address} says what is not understood here: {error}")
             self.reopen(now)
             return False
         return True
 
+    def _is_in_vain(self) -> bool:
+        """Count nonsense with nothing new before it; return whether it was too much."""
+        if self._nonsense_after != self._session.heard:
+            self._nonsense, self._nonsense_after = 0, self._session.heard
+        self._nonsense += 1
+        return self._nonsense >= _MOST_NONSENSE
+
     def _take_answer(self, message: Welcome | Refused | Reconnect, now: float) -> None:
+        if self.is_over:
+            return
         if isinstance(message, Welcome):
             self._welcome(message, now)
         elif isinstance(message, Refused):
@@ -300,7 +321,11 @@ class Conversation:
             self._say_bare(_ACK, now)
 
     def _welcome(self, message: Welcome, now: float) -> None:
+        if self.is_live or not message.token:
+            raise ProtocolError("a welcome that answers no hello, or without a token")
         if message.resumed:
+            if message.token != self.token:
+                raise ProtocolError("a welcome to somebody else's session")
             again = self._session.unheard(message.seen)
         elif self.token:
             self._lose("the scheduler no longer knows the session")

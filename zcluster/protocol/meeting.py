@@ -29,6 +29,8 @@ class Hello(Message, frozen=True, tag="hello"):
     or the session token of an earlier welcome, to go on with that session;
     ``seen`` is then the last sequence number received. Nodes bring ``node``. ``host`` and
     ``pid`` say which process a client lives in, so that one in a worker ends with it.
+    ``connection`` counts the peer's connections: of two hellos the one with the greater number
+    was said last, whichever arrives last.
     """
 
     role: str
@@ -42,6 +44,7 @@ class Hello(Message, frozen=True, tag="hello"):
     name: str = ""
     host: str = ""
     pid: int = 0
+    connection: int = 0
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
@@ -70,7 +73,7 @@ class Refused(Message, frozen=True, tag="refused"):
 class Reconnect(Message, frozen=True, tag="reconnect"):
     """Say hello on a new connection; the one this comes over has no session here.
 
-    The answer to what is no hello. Otherwise a peer whose connection was given up at
+    The answer to what is no hello, or one older than the session's connection. Otherwise a peer whose connection was given up at
     one end only would speak to nobody, for ever.
     """
 

@@ -1,10 +1,16 @@
 """The listening end of many conversations, as a pure state machine.
 
-A peer is known by the session token it was given, never by its route: a route
-names one connection, and a peer that comes back has another. What a stranger
-says before a valid hello is counted, and answered with `Reconnect`: it may be a
-peer whose connection was given up here. What a peer says wrongly ends its
+A peer is known by its incarnation and the session token it was given, never by its
+route: a route names one connection, and a peer that comes back has another. What a
+stranger says before a valid hello is counted, and answered with `Reconnect`: it may
+be a peer whose connection was given up here. What a peer says wrongly ends its
 session, with the reason.
+
+ZeroMQ keeps the order within a connection only. The hello of a connection that the peer
+gave up may be heard after that of a later one, when what it says is long untrue; so hellos
+are numbered, and an older one counts for nothing. A peer whose first welcome was lost
+has no token yet and says its first hello again: it is the same peer, and gets the same
+welcome.
 
 ZeroMQ does not tell a ROUTER which peer went. Its monitor tells that one did;
 then every peer is sent an acknowledgement (`Reception.probe`), and whoever cannot
@@ -17,6 +23,7 @@ and what the owner must know goes to its callbacks. The driver with sockets is
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,12 +55,16 @@ _RECONNECT = encode(Reconnect())
 #: Seconds after a disconnect at which peers are to be probed: ZeroMQ forgets the
 #: route of a closed connection a little later than it reports the close.
 PROBES = (0.0, 0.01, 0.1, 0.5)
+#: The latest incarnations whose sessions ended are known, so many: a hello of theirs may be late.
+_MOST_ENDED = 4096
+_OVER = "the session is over: it was away for too long, or was fenced"
 
 
 class _Peer:
     """What is known of a peer."""
 
     __slots__ = (
+        "connection",
         "decoder",
         "incarnation",
         "last_sent",
@@ -62,6 +73,7 @@ class _Peer:
         "route",
         "session",
         "token",
+        "welcome",
     )
 
     def __init__(
@@ -75,6 +87,10 @@ class _Peer:
         self.session = Session()
         self.token = token
         self.last_sent = 0.0
+        #: The number of the connection it has, or had last.
+        self.connection = -1
+        #: What it was told first; None once it has said anything, as it was heard then.
+        self.welcome: Welcome | None = None
 
 
 class Reception:
@@ -129,7 +145,8 @@ class Reception:
         self._on_gone = on_gone
         self._peers: dict[int, _Peer] = {}
         self._routes: dict[bytes, _Peer] = {}
-        self._tokens: dict[bytes, _Peer] = {}
+        self._incarnations: dict[bytes, _Peer] = {}
+        self._ended: dict[bytes, None] = {}
         self._next = 1
 
     # -------------------------------------------------------------------- sending
@@ -156,7 +173,10 @@ class Reception:
         peer = self._peers.pop(number, None)
         if peer is None:
             return
-        self._tokens.pop(peer.token, None)
+        del self._incarnations[peer.incarnation]
+        self._ended[peer.incarnation] = None
+        if len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
         if peer.route is not None:
             if reason:
                 self._send(peer.route, unsequenced(encode(Refused(reason))))
@@ -170,7 +190,8 @@ class Reception:
                 self._send(peer.route, peer.session.say(encode(Goodbye(reason))))
 
     def _transmit(self, peer: _Peer, wire: Sequence[Buffer], now: float) -> None:
-        assert peer.route is not None
+        if peer.route is None:
+            return  # lost in the midst of what is said to several
         if self._send(peer.route, wire):
             peer.last_sent = now
         else:
@@ -222,6 +243,7 @@ class Reception:
             size = 0
             for frame in frames:
                 size += len(frame)
+            peer.welcome = None
             if not peer.session.hear(sequence, acknowledged, size):
                 return
             if isinstance(message, Goodbye):
@@ -230,7 +252,7 @@ class Reception:
                 return
             if not isinstance(message, Acknowledge):
                 self._on_message(peer.number, message, payload)
-            if peer.session.is_ack_due and peer.route is not None:
+            if peer.session.is_ack_due:
                 self._transmit(peer, peer.session.bare(_ACK), now)
         except ProtocolError as error:
             self.refused += 1
@@ -246,19 +268,22 @@ class Reception:
         if sequence != 0:
             raise ProtocolError("a stranger's message with a sequence number")
         hello: Hello = self._hello_decoder.decode(control)
-        answer = self._answer(frames[0], hello)
-        if isinstance(answer, Refused):
-            self.refused += 1
-        self._send(frames[0], unsequenced(encode(answer)))
-        peer = self._routes.get(frames[0])
-        if isinstance(answer, Welcome) and answer.resumed and peer is not None:
-            # First back, then told: it may be gone again in the middle of that.
-            self._on_resume(peer.number)
-            for wire in peer.session.unheard(hello.seen):
-                if peer.route is not None:
-                    self._transmit(peer, wire, now)
+        answer = self._answer(hello)
+        if not isinstance(answer, Welcome):
+            self.refused += isinstance(answer, Refused)
+            self._send(frames[0], unsequenced(encode(answer)))
+            return
+        peer = self._incarnations[hello.incarnation]
+        peer.connection = hello.connection
+        # What the owner said to it meanwhile was kept, and follows the welcome in its order.
+        # First back, then told: it may be gone again in the middle of that.
+        peer.route = frames[0]
+        self._routes[peer.route] = peer
+        self._transmit(peer, unsequenced(encode(answer)), now)
+        for wire in peer.session.unheard(hello.seen if answer.resumed else 0):
+            self._transmit(peer, wire, now)
 
-    def _answer(self, route: bytes, hello: Hello) -> Welcome | Refused:
+    def _answer(self, hello: Hello) -> Welcome | Refused | Reconnect:
         if hello.protocol[0] != PROTOCOL[0]:
             return Refused(
                 f"protocol {hello.protocol[0]}.{hello.protocol[1]} of zcluster {hello.package} "
@@ -268,34 +293,49 @@ class Reception:
         decoder = self._decoders.get(hello.role)
         if decoder is None:
             return Refused(f"role {hello.role!r} is unknown, expected {', '.join(self._decoders)}")
-        if hello.token:
-            return self._resume(route, hello)
+        peer = self._incarnations.get(hello.incarnation)
+        if peer is not None:
+            return self._resume(peer, hello)
+        if hello.token or hello.incarnation in self._ended:
+            return Refused(_OVER)
+        return self._begin(decoder, hello)
+
+    def _begin(self, decoder: Decoder, hello: Hello) -> Welcome | Refused:
+        """Make a session, if the owner agrees."""
         peer = _Peer(self._next, hello.role, decoder, hello.incarnation, self._make_token())
-        peer.route = route
         self._next += 1
-        self._peers[peer.number] = self._routes[route] = self._tokens[peer.token] = peer
+        self._peers[peer.number] = self._incarnations[peer.incarnation] = peer
         try:
             answer = self._on_hello(peer.number, hello)
         except ProtocolError as error:
             answer = Refused(str(error))
         if isinstance(answer, Refused):
-            self.forget(peer.number)
+            # It never had a session; if it does not hear this, it may ask once more.
+            del self._peers[peer.number], self._incarnations[peer.incarnation]
             return answer
-        return replace(answer, token=peer.token, resumed=False, seen=0)
+        peer.welcome = replace(answer, token=peer.token, resumed=False, seen=0)
+        return peer.welcome
 
-    def _resume(self, route: bytes, hello: Hello) -> Welcome | Refused:
-        peer = self._tokens.get(hello.token)
-        if peer is None or peer.incarnation != hello.incarnation:
-            return Refused("the session is over: it was away for too long, or was fenced")
+    def _resume(self, peer: _Peer, hello: Hello) -> Welcome | Refused | Reconnect:
+        """Go on with a session, unless this hello is not the newest."""
+        if hello.token and not hmac.compare_digest(hello.token, peer.token):
+            return Refused(_OVER)
+        if hello.connection <= peer.connection:
+            return Reconnect()
+        if hello.token:
+            welcome = Welcome(0, peer.token, True, peer.session.heard, "", "", {})
+        elif peer.welcome is not None:
+            welcome = peer.welcome
+        else:
+            return Refused("this incarnation has a session, and does not know its token")
         try:
-            peer.session.unheard(hello.seen)
+            peer.session.unheard(hello.seen if hello.token else 0)
         except ProtocolError as error:
             self.forget(peer.number)
             self._on_gone(peer.number, str(error))
             return Refused(f"the session cannot go on: {error}")
         if peer.route is not None:
             self._routes.pop(peer.route, None)
-        peer.route = route
-        self._routes[route] = peer
-        welcome = Welcome(0, b"", True, 0, "", "", {})
-        return replace(welcome, token=peer.token, seen=peer.session.heard)
+            peer.route = None
+        self._on_resume(peer.number)
+        return welcome

@@ -29,6 +29,7 @@ from zcluster.protocol.messages import (
     Heartbeat,
     Hello,
     Message,
+    Reconnect,
     Refused,
     Release,
     Welcome,
@@ -46,8 +47,20 @@ def make_hello(
     protocol: tuple[int, int] = PROTOCOL,
     incarnation: bytes = b"i" * 16,
     name: str = "",
+    connection: int = 1,
 ) -> Hello:
-    return Hello(role, protocol, "1.2.3", "3.12", incarnation, token, seen, None, name)
+    return Hello(
+        role,
+        protocol,
+        "1.2.3",
+        "3.12",
+        incarnation,
+        token,
+        seen,
+        None,
+        name,
+        connection=connection,
+    )
 
 
 class Peer:
@@ -61,6 +74,7 @@ class Peer:
         self.session = Session()
         self.told: list[tuple[int, int, Message]] = []
         self.decoder = Decoder(SCHEDULER_TO_CLIENT)
+        self.incarnation = b"%016d" % id(self)
         room.loop.add_socket(self.socket, self._receive)
         room.peers.append(self)
 
@@ -78,12 +92,19 @@ class Peer:
     def hello(self, **fields: Any) -> Welcome | Refused:
         """Say hello and return the answer."""
         before = len(self.answers())
+        fields.setdefault("incarnation", self.incarnation)
         self.say_raw(*unsequenced(encode(make_hello(**fields))))
         self.room.until(lambda: len(self.answers()) > before)
         return self.answers()[-1]
 
     def answers(self) -> list[Welcome | Refused]:
         return [message for _, _, message in self.told if isinstance(message, Welcome | Refused)]
+
+    def comes_again(self) -> Peer:
+        """Return the same peer with another connection."""
+        again = Peer(self.room)
+        again.incarnation = self.incarnation
+        return again
 
     def close(self) -> None:
         self.room.loop.remove(self.socket)
@@ -462,8 +483,8 @@ def test_a_peer_that_is_away_is_told_everything_when_it_is_back(room: Room, wire
     room.until(lambda: ("away", 1) in room.events, 1.0)
     for number in range(3):
         room.hub.send(1, cancelled(number))
-    again = Peer(room)
-    answer = again.hello(token=welcome.token, seen=0)
+    again = peer.comes_again()
+    answer = again.hello(token=welcome.token, seen=0, connection=2)
     assert isinstance(answer, Welcome)
     assert (answer.resumed, answer.token, answer.seen) == (True, welcome.token, 0)
     room.until(lambda: len(again.told) == 4)
@@ -476,13 +497,21 @@ def test_a_peer_that_is_away_is_told_everything_when_it_is_back(room: Room, wire
 def test_a_hello_that_comes_late_does_not_cut_the_peer_off(room: Room) -> None:
     """Of two connections made shortly after each other, the first may be heard last."""
     ear = room.ear()
+    room.hub.send(1, cancelled(1))
+    room.until(lambda: ear.told == [1] and not room.hub.in_flight(1))
+    ear.link._talk.reopen(room.loop.now())
+    room.until(lambda: ear.link.is_live)
     late = Peer(room)
-    answer = late.hello(token=ear.link._talk.token, incarnation=ear.incarnation)
-    assert isinstance(answer, Welcome)
+    late.say_raw(
+        *unsequenced(encode(make_hello(ear.link._talk.token, incarnation=ear.incarnation)))
+    )
+    room.until(lambda: late.told)
+    assert [message for _, _, message in late.told] == [Reconnect()]
     late.close()
     ear.link.send(Release([1]))
     room.hub.send(1, cancelled(2))
-    room.until(lambda: room.releases() == [1] and ear.told == [2])
+    room.until(lambda: room.releases() == [1] and ear.told == [1, 2])
+    assert ("gone", 1) not in [event[:2] for event in room.events]
 
 
 def test_a_peer_that_reads_nothing_is_cut_off_and_comes_back(room: Room, wire: Wire) -> None:
@@ -513,11 +542,11 @@ def test_a_session_that_no_longer_fits_cannot_go_on(room: Room, seen: int) -> No
         room.hub.send(1, cancelled(number))
     peer.say_raw(*unsequenced(encode(Acknowledge()), (), 1))
     room.until(lambda: room.hub.in_flight(1) < 60)
-    answer = Peer(room).hello(token=welcome.token, seen=seen)
+    answer = peer.comes_again().hello(token=welcome.token, seen=seen, connection=2)
     assert isinstance(answer, Refused)
     assert "the session cannot go on" in answer.reason
     assert [event[:2] for event in room.events] == [("gone", 1)]
-    answer = Peer(room).hello(token=welcome.token, seen=1)
+    answer = peer.comes_again().hello(token=welcome.token, seen=1, connection=3)
     assert isinstance(answer, Refused)
 
 
