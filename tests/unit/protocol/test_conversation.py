@@ -77,9 +77,9 @@ class Server:
         frames = [bytes(frame) for frame in unsequenced(encode(message))]
         return self.talk.on_frames(frames, self.now)
 
-    def welcome(self, resumed: bool = False, seen: int = 0) -> None:
+    def welcome(self, resumed: bool = False, seen: int = 0, token: bytes = TOKEN) -> bool:
         self.talk.on_connected()
-        self.say_bare(Welcome(1, TOKEN, resumed, seen, "", "", {}))
+        return self.say_bare(Welcome(1, token, resumed, seen, "", "", {}))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, telling the conversation of it as a loop does."""
@@ -115,7 +115,8 @@ def test_a_broken_connection_is_replaced_and_says_again_what_was_missed(server: 
     server.now = 5.0
     server.talk.on_disconnected(5.0)
     assert (server.opened, server.talk.is_live) == (2, False)
-    assert server.heard[-1] == (0, Hello("client", PROTOCOL, "0", "3", b"", TOKEN, 1))
+    hello = Hello("client", PROTOCOL, "0", "3", b"", TOKEN, 1, connection=2)
+    assert server.heard[-1] == (0, hello)
     server.welcome(resumed=True, seen=1)
     assert releases(server)[2:] == [(2, Release([2]))]
     assert server.told == [Cancelled([7], "")]
@@ -263,3 +264,128 @@ def test_a_close_says_goodbye_unless_told_otherwise(server: Server) -> None:
     silent.talk.close(goodbye=False)
     assert not [said for said in silent.heard if isinstance(said[1], Goodbye)]
     assert silent.talk.is_over
+
+
+# --------------------------------------------------------------------- late, twice, out of place
+
+
+def connections(server: Server) -> list[int]:
+    return [said[1].connection for said in server.heard if isinstance(said[1], Hello)]
+
+
+def test_each_connection_says_a_greater_number_in_its_hello(server: Server) -> None:
+    for second in range(1, 4):
+        server.now = second
+        server.talk.reopen(server.now)
+    assert connections(server) == [1, 2, 3, 4]
+
+
+def test_a_second_welcome_on_a_connection_makes_a_new_one(server: Server) -> None:
+    server.now = 5.0
+    assert not server.welcome()
+    assert not server.talk.is_live
+    assert connections(server) == [1, 2]
+    assert server.welcome(resumed=True)
+    assert server.talk.is_live
+    assert not server.lost
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"resumed": True, "token": b"o" * 16},
+        {"resumed": True, "seen": 99},
+        {"resumed": False, "token": b""},
+    ],
+    ids=["of another session", "of what was not said", "without a token"],
+)
+def test_a_welcome_that_does_not_fit_is_not_taken(server: Server, answer: dict[str, Any]) -> None:
+    server.talk.send(Release([1]), (), 0.0)
+    server.now = 5.0
+    server.talk.on_disconnected(5.0)
+    assert not server.welcome(**answer)
+    assert (server.talk.is_live, server.talk.token, server.lost) == (False, TOKEN, [])
+    server.now = 6.0
+    server.talk.on_time(6.0)
+    assert server.welcome(resumed=True)
+    assert releases(server)[-1] == (1, Release([1]))
+
+
+def test_a_first_welcome_cannot_resume_anything() -> None:
+    server = Server()
+    assert not server.welcome(resumed=True)
+    assert server.talk.token == b""
+
+
+def test_what_comes_before_the_welcome_counts_for_nothing(server: Server) -> None:
+    """It was said on another connection, or is said again after the welcome."""
+    server.talk.on_disconnected(5.0)
+    for message in (Cancelled([1], ""), Goodbye("too early")):
+        server.say(message)
+    assert (server.told, server.lost) == ([], [])
+    server.welcome(resumed=True)
+    for wire in server.session.unheard(0):
+        server.talk.on_frames([bytes(frame) for frame in wire], 5.0)
+    assert (server.told, server.lost) == ([Cancelled([1], "")], ["too early"])
+
+
+@pytest.mark.parametrize(
+    "late",
+    [Welcome(1, TOKEN, True, 0, "", "", {}), Refused("late"), Reconnect()],
+    ids=lambda late: type(late).__name__,
+)
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed here", "ended there"])
+def test_an_answer_after_the_end_changes_nothing(
+    server: Server, late: Message, is_closed: bool
+) -> None:
+    if is_closed:
+        server.talk.close()
+    else:
+        server.say(Goodbye("enough"))
+    server.now = 5.0
+    server.say_bare(late)
+    assert (server.talk.is_live, server.talk.is_over, server.opened) == (False, True, 1)
+    assert server.lost == ([] if is_closed else ["enough"])
+
+
+def test_a_second_goodbye_and_what_follows_it_change_nothing(server: Server) -> None:
+    for message in (Goodbye("enough"), Goodbye("once more"), Cancelled([1], "")):
+        server.say(message)
+    assert (server.told, server.lost) == ([], ["enough"])
+
+
+def test_a_goodbye_after_a_gap_waits_for_what_is_missing(server: Server) -> None:
+    missing = server.session.say(encode(Cancelled([1], "")))
+    last = server.session.say(encode(Goodbye("enough")))
+    server.now = 5.0
+    server.talk.on_frames([bytes(frame) for frame in last], 5.0)
+    assert not server.lost
+    server.welcome(resumed=True)
+    for wire in (missing, last):
+        server.talk.on_frames([bytes(frame) for frame in wire], 5.0)
+    assert (server.told, server.lost) == ([Cancelled([1], "")], ["enough"])
+
+
+def speak_nonsense(server: Server, times: int) -> None:
+    for _ in range(times):
+        server.now += 1.0
+        assert not server.talk.on_frames([b"x"], server.now)
+        if not server.talk.is_over:
+            server.welcome(resumed=True)
+
+
+def test_a_server_that_says_the_same_nonsense_for_ever_is_lost(server: Server) -> None:
+    """It would say it again on each connection, and whoever waits here would wait for ever."""
+    speak_nonsense(server, 4)
+    assert not server.lost
+    speak_nonsense(server, 1)
+    (reason,) = server.lost
+    assert reason.startswith("there says what is not understood here: first frame of 1 bytes")
+
+
+def test_nonsense_between_what_is_understood_is_no_end(server: Server) -> None:
+    for number in range(4):
+        speak_nonsense(server, 4)
+        server.say(Cancelled([number], ""))
+    assert len(server.told) == 4
+    assert not server.lost
