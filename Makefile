@@ -21,8 +21,9 @@ RUN_TESTS = $(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-g
     -m 'not slow' $(PYTEST_FLAGS)
 # What two runs print must not be mixed; an old make has to run one after the other.
 BESIDE := $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
-# A file there that does not run by itself is shared code; echo.py is started by the others.
-BENCHMARKS := $(filter-out benchmarks/echo.py,$(shell grep -l __main__ benchmarks/*.py 2>/dev/null))
+# A file there that does not run by itself is shared code; echo.py is started by the others, and
+# chaos.py takes minutes and options of its own.
+BENCHMARKS := $(filter-out benchmarks/echo.py benchmarks/chaos.py,$(shell grep -l __main__ benchmarks/*.py 2>/dev/null))
 
 # Commands that tests/system needs, each as command:debian-package. Nothing today.
 SYSTEM_COMMANDS :=

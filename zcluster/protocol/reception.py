@@ -136,7 +136,10 @@ class Reception:
         self.refused = 0
         self._send = send
         self._make_token = make_token
-        self._decoders = {role: Decoder(kinds) for role, kinds in accepts.items()}
+        self._decoders = {
+            role: Decoder([kind for kind in kinds if kind is not Hello])
+            for role, kinds in accepts.items()
+        }
         self._hello_decoder = Decoder((Hello,))
         self._on_hello = on_hello
         self._on_message = on_message

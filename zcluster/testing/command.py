@@ -32,6 +32,8 @@ _SHOW_SECONDS = 0.3
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--only", metavar="FAULT", help=f"The one kind of fault: {', '.join(FAULTS)}.")
 @click.option("--without", metavar="NUMBERS", help="Leave out actions, as a failing run printed.")
+@click.option("--first", is_flag=True, help="Stop at the first failure.")
+@click.option("--no-shrink", is_flag=True, help="Only name what failed, do not make it short.")
 @click.option("--trace", is_flag=True, help="Print every message of one schedule.")
 def simulate(
     schedules: int | None,
@@ -40,6 +42,8 @@ def simulate(
     jobs: int,
     only: str | None,
     without: str | None,
+    first: bool,
+    no_shrink: bool,
     trace: bool,
 ) -> int:
     """Put the cores through random faults, in a pretend cluster on pretend time.
@@ -58,16 +62,16 @@ def simulate(
     if schedules is None and seconds is None:
         schedules = 200
     began = time.monotonic()
-    order = Order(seed, schedules, seconds, min(jobs, schedules or jobs), only)
+    order = Order(seed, schedules, seconds, min(jobs, schedules or jobs), only, first)
     report = run(order, _shower(began) if sys.stdout.isatty() else None)
     for line in report.lines(time.monotonic() - began):
         click.echo(line)
     for number, outcome in enumerate(report.failures):
         assert outcome.failure is not None
-        if number < _TOLD:
+        if number < _TOLD and not no_shrink:
             _shorten_and_tell(draw_plan(outcome.seed, only), outcome.failure, only)
         else:
-            click.echo(f"seed {outcome.seed}: {outcome.failure.text.splitlines()[0]}")
+            click.echo(_name(outcome.seed, outcome.failure))
     if report.failures:
         click.echo(f"\n{len(report.failures)} of {report.schedules} schedules failed")
     return 1 if report.failures else 0
@@ -102,6 +106,12 @@ def _one(plan: Plan, only: str | None, cut: Cut, trace: bool) -> int:
         return 0
     tell_failure(plan, outcome.failure, only, cut)
     return 1
+
+
+def _name(seed: int, failure: Failure) -> str:
+    """Return what failed in one line."""
+    text = failure.text.splitlines()[0]
+    return f"seed {seed} failed at {failure.at:.4f} s: {failure.kind}: {text}"
 
 
 def _shorten_and_tell(plan: Plan, failure: Failure, only: str | None) -> None:

@@ -6,6 +6,9 @@ has ended by then, which loses it. Who hears nothing for two seconds ends the co
 other end learns of it if its direction is whole, else by its own silence. A process that is frozen
 takes nothing in; its kernel goes on to accept connections and bytes.
 
+What was under way on a connection that its member gave up may arrive late, after what is said on
+the next one: within a connection there is an order, between two there is none.
+
 A connection can also be replaced without a word, as ZeroMQ does it: what was under way is lost,
 and what comes next comes by a route that the listening end does not know.
 """
@@ -28,6 +31,9 @@ __all__ = ["Caller", "Connection", "Network", "Path"]
 _SILENCE = 2.0
 #: How often a connection that is refused is tried again.
 _RETRY = 0.1
+#: One in so many connections that are given up is heard late, by up to so many seconds.
+_LATE_EVERY = 5
+_LATE_SECONDS = 1.5
 _TIME = struct.Struct("<d")
 
 
@@ -89,6 +95,7 @@ class Connection:
     __slots__ = (
         "caller",
         "down",
+        "is_late",
         "is_far_open",
         "is_near_open",
         "is_shaken",
@@ -107,6 +114,7 @@ class Connection:
         self.is_near_open = True
         self.is_far_open = False
         self.is_shaken = False
+        self.is_late = False
         self.unsent: list[list[bytes]] = []
         self.up = _Queue()
         self.down = _Queue()
@@ -231,7 +239,7 @@ class Network:
     def _arrive_up(self, made: Connection, route: bytes, frames: list[bytes]) -> None:
         if made.route != route or not made.is_far_open:
             return  # lost with its connection
-        if made.path.up.is_cut or made.up.held:
+        if made.path.up.is_cut or made.up.held or made.is_late:
             made.up.held.append(frames)
         elif self.listener is not None:
             self.listener.deliver(self.on_frames, [route, *frames])
@@ -252,7 +260,19 @@ class Network:
         if made.is_shaken:
             if not is_last_word_sent and self._random() < 0.5:
                 made.up.held.clear()
-            self._tell_end_far(made)
+            number = int(made.route[1:]) if made.is_far_open else 1
+            if number % _LATE_EVERY:
+                self._tell_end_far(made)
+            else:
+                made.is_late = True
+                seconds = _LATE_SECONDS / (1 + number // _LATE_EVERY % 7)
+                self._clock.after(seconds, self._arrive_late, made)
+
+    def _arrive_late(self, made: Connection) -> None:
+        made.is_late = False
+        if not made.path.up.is_cut:
+            self._release_up(made)
+        self._tell_end_far(made)
 
     def _tell_end_far(self, made: Connection) -> None:
         """The end of a connection goes to the scheduler, after all that was sent."""

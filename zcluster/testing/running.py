@@ -46,6 +46,8 @@ class Order:
         Processes.
     only : str or None
         The one kind of fault.
+    is_first_enough : bool
+        Whether to stop at the first failure.
     """
 
     first: int = 0
@@ -53,6 +55,7 @@ class Order:
     seconds: float | None = None
     jobs: int = 1
     only: str | None = None
+    is_first_enough: bool = False
 
 
 def outcomes(order: Order, coverage: Coverage, step: int = 1) -> Iterator[Outcome]:
@@ -118,6 +121,8 @@ def run(order: Order, on_outcome: Callable[[Report], None] | None = None) -> Rep
             for child in children:
                 selector.register(child.output, selectors.EVENT_READ, child)
             while selector.get_map():
+                if order.is_first_enough and report.failures:
+                    break
                 for key, _ in selector.select(1.0):
                     if not key.data.read(report):
                         selector.unregister(key.fileobj)

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from zcluster.errors import InvariantError
-from zcluster.testing import Cut, draw_plan, live
+from zcluster.testing import Cut, Failure, Outcome, Report, command, draw_plan, live
 from zcluster.testing.command import repeat_command, simulate, tell_failure
 from zcluster.testing.faults import FAULT_KINDS
+from zcluster.testing.running import Order
 
 
 def invoke(*words: str) -> tuple[int, str]:
@@ -62,3 +63,21 @@ def test_a_failure_is_told_with_a_command_that_repeats_it(
     assert f"again: {repeat_command(3, 'kill_worker', Cut())}" in text
     assert f"the story of task {failure.tasks[0]}:" in text
     assert "submit of" in text
+
+
+def test_a_run_may_stop_at_its_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+
+    def run(order: Order, on_outcome: object) -> Report:
+        orders.append(order)
+        report = Report()
+        failure = Failure("InvariantError", "task 7 waits\nfor ever", [7], "process", 1.5)
+        report.add(Outcome(3, failure=failure))
+        return report
+
+    monkeypatch.setattr(command, "run", run)
+    status, text = invoke("--schedules", "9", "--first", "--no-shrink")
+    assert status == 1
+    assert orders[0].is_first_enough
+    assert "seed 3 failed at 1.5000 s: InvariantError: task 7 waits\n" in text
+    assert "again:" not in text

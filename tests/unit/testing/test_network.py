@@ -244,3 +244,19 @@ def test_the_hash_tells_what_was_said_and_when() -> None:
         hashes.append(net.network.trace_hash)
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
+
+
+def test_what_was_said_on_a_connection_that_was_given_up_may_be_heard_late(net: Net) -> None:
+    """After what is said on the next one, but in its own order."""
+    for number in range(5):
+        end, made = net.join()
+        if number < 4:
+            net.network.close(made, is_last_word_sent=True)
+    net.network.send_up(made, [b"old 1"])
+    net.network.send_up(made, [b"old 2"])
+    net.network.close(made, is_last_word_sent=True)
+    after = net.network.connect(end.process, end.path, end)
+    net.network.send_up(after, [b"new"])
+    net.run(5.0)
+    assert net.texts() == [b"new", b"old 1", b"old 2"]
+    assert not net.network.send_down(made.route, [b"x"])

@@ -95,6 +95,8 @@ class NodeInputs:
         self.awaited: dict[int, list[Assignment]] = {}
         #: Inputs on their way: number -> (task, kind, selection).
         self.parts: dict[int, tuple[int, int, list[int]]] = {}
+        #: Their numbers by the result they are of.
+        self.parts_of: dict[int, dict[int, None]] = {}
         self.part_numbers: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self.places: dict[int, tuple[int, list[int]]] = {}
         self.nodes: dict[int, NodeInfo] = {}
@@ -177,6 +179,7 @@ class NodeInputs:
             self.next_part -= 1
             self.part_numbers[key] = number
             self.parts[number] = (task, kind, selection)
+            self.parts_of.setdefault(task, {})[number] = None
             self.passing.add(number)
             self.uses[task] = self.uses.get(task, 0) + 1
             self._cut_if_here(number, task, kind, selection)
@@ -203,14 +206,10 @@ class NodeInputs:
 
     def _cut_parts_of(self, task: int) -> None:
         if task in self.results:
-            for part in self._parts_of(task):
-                if part not in self.results:
+            for part in list(self.parts_of.get(task, ())):
+                # One whose task failed while another was cut is gone.
+                if part in self.parts and part not in self.results:
                     self._cut_if_here(part, *self.parts[part])
-
-    def _parts_of(self, task: int) -> list[int]:
-        if not self.parts:
-            return []
-        return [number for number, part in self.parts.items() if part[0] == task]
 
     def arrived(self, number: int, result: Result) -> None:
         """A result, or a part of one, is here; wake what waits for it."""
@@ -219,10 +218,8 @@ class NodeInputs:
             self.spilling.note(number, result)
         for assignment in self.awaited.pop(number, ()):
             self._input_here(assignment)
-        for (task, kind, selection), part in [
-            (self.parts[p], p) for p in self._parts_of(number) if p not in self.results
-        ]:
-            self._cut_if_here(part, task, kind, selection)
+        if number in self.parts_of:
+            self._cut_parts_of(number)
 
     def _input_here(self, assignment: Assignment) -> None:
         assignment.missing -= 1
@@ -303,6 +300,10 @@ class NodeInputs:
         if number < 0:
             task, kind, selection = self.parts.pop(number)
             del self.part_numbers[task, kind, tuple(selection)]
+            siblings = self.parts_of[task]
+            del siblings[number]
+            if not siblings:
+                del self.parts_of[task]
             if result is None or result.borrowed:
                 self._unuse(task)
         elif self.places and number not in self.pinned:

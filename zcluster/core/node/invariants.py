@@ -194,5 +194,9 @@ def _check_parts(core: NodeCore) -> None:
             raise _fail(core, number, "a part under another number")
         if number not in core.uses:
             raise _fail(core, number, "a part that nobody here will use")
+        if number not in core.parts_of.get(task, ()):
+            raise InvariantError(f"node {core.name}: part {number} is not listed under {task}")
+    if sum(map(len, core.parts_of.values())) != len(core.parts):
+        raise InvariantError(f"node {core.name}: parts {core.parts}, by task {core.parts_of}")
     if len(core.parts) != len(core.part_numbers):
         raise InvariantError(f"node {core.name}: parts {core.parts}, numbers {core.part_numbers}")

@@ -33,6 +33,8 @@ _RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
 _RESCHEDULE = f"{Reschedule.__module__}.{Reschedule.__qualname__}"
 #: Of the workers a task took down, so many are remembered, in so many characters each.
 _ENDS, _END_LENGTH = 5, 300
+#: What a node writes between how a worker ended and what it had printed.
+_OUTPUT = "; its last output:\n"
 #: Not finished, not failed, not cancelled.
 _OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
 
@@ -66,7 +68,7 @@ def on_failed(s: SchedulerState, node: NodeRecord, message: Failed, frame: bytes
 def _note_end(s: SchedulerState, task: int, error: ErrorInfo) -> None:
     """Remember how a worker ended that ran a task; what it has printed is of the last alone."""
     ends = s.ends.setdefault(task, [])
-    ends.append(error.message.partition("; its last output:")[0][:_END_LENGTH])
+    ends.append(error.message.partition(_OUTPUT)[0][:_END_LENGTH])
     del ends[:-_ENDS]
 
 
@@ -76,10 +78,11 @@ def _with_ends(s: SchedulerState, task: int, error: ErrorInfo) -> ErrorInfo:
     if not earlier:
         return error
     said = "".join(f"\n- {end}" for end in earlier)
-    return replace(
-        error,
-        message=f"{error.message}\nIt took down {s.kills[task]} workers; before this one:{said}",
-    )
+    head, between, output = error.message.partition(_OUTPUT)
+    message = f"{head}\nIt took down {s.kills[task]} workers; before this one:{said}"
+    if between:
+        message += f"\nThe last output of this one:\n{output}"
+    return replace(error, message=message)
 
 
 def _may_try_again(s: SchedulerState, task: int, layer: LayerRecord, error: ErrorInfo) -> bool:

@@ -247,7 +247,8 @@ def test_the_last_error_says_how_earlier_workers_ended(desk: Any, graph_of: Any)
         d.tell(node, Failed([first], [number + 1], [0], [error]))
     (failed,) = d.take(Failed, "c")
     assert failed.errors[0].message == (
-        "worker w2 was killed; its last output:\nnoise 2\n"
-        "It took down 3 workers; before this one:\n- worker w0 was killed\n- worker w1 was killed"
+        "worker w2 was killed\n"
+        "It took down 3 workers; before this one:\n- worker w0 was killed\n- worker w1 was killed\n"
+        "The last output of this one:\nnoise 2"
     )
     assert not d.state.ends
