@@ -46,7 +46,7 @@ BUGS = (
     Bug(
         "the tasks of a dead node are not queued again",
         _S + "membership.py",
-        "        return\n    _requeue(s, node)\n",
+        "        return\n    _requeue(s, node, reason)\n",
         "        return\n",
     ),
     Bug(
@@ -70,8 +70,8 @@ BUGS = (
     Bug(
         "copies on a dead node still count as copies",
         _S + "membership.py",
-        "            others.discard(node.index)\n        if page.node[row] == node.index:",
-        "            pass\n        if page.node[row] == node.index:",
+        "        others.discard(index)\n        if not others:\n",
+        "        if not others:\n",
         "ray 65660",
     ),
     Bug(
@@ -293,8 +293,8 @@ BUGS = (
     Bug(
         "what a worker gives back on the scheduler's wish stays at the node",
         _N + "attempts.py",
-        "            if task in self.recalling or self._has_lost_input(assignment):\n",
-        "            if self._has_lost_input(assignment):\n",
+        "                task in self.recalling\n                or self._has_lost_input(assignment)\n",
+        "                self._has_lost_input(assignment)\n",
     ),
     Bug(
         "a dropped attempt that still runs may run beside its successor",
@@ -322,7 +322,80 @@ BUGS = (
         "                or (length == -2 and not self._is_consumed(assignment))\n",
         "",
     ),
+    # ------------------------------------------------- limits, leaving, room and disk
+    Bug(
+        "what does not stop when it should is left running",
+        _N + "stopping.py",
+        "        self.effects.to_restart.append(worker.number)\n",
+        "",
+    ),
+    Bug(
+        "tasks are given to others though they run at most once and may have begun",
+        _S + "membership.py",
+        "page.layer[row].is_once",
+        "False",
+    ),
+    Bug(
+        "a node leaves before what it has has come to others",
+        _S + "retiring.py",
+        "    if retirement.reason or moving:\n",
+        "    if retirement.reason:\n",
+    ),
+    Bug(
+        "a node that retires keeps what it has not begun",
+        _S + "retiring.py",
+        "        s.say(node.peer, Recall(assigned))\n",
+        "        pass\n",
+    ),
+    Bug(
+        "copies that could not be made are waited for",
+        _S + "retiring.py",
+        "        failed = [task for task in message.failed if moving.get(task) == to.index]\n",
+        "        failed: list[int] = []\n",
+    ),
+    Bug(
+        "what comes back from disk is believed whatever it is",
+        _N + "spilling.py",
+        "        elif error and is_here:\n",
+        "        elif False:\n",
+    ),
+    Bug(
+        "what could not be written to disk is taken to be there",
+        _N + "spilling.py",
+        "        if error or core.results.get(job.number) is not result:\n",
+        "        if core.results.get(job.number) is not result:\n",
+    ),
+    Bug(
+        "memory stays taken by what is on disk",
+        _N + "spilling.py",
+        "        result.sums = sums\n        core.memory.free(source)\n",
+        "        result.sums = sums\n",
+    ),
+    Bug(
+        "a worker that ended still waits for room",
+        _N + "attempts.py",
+        "        self.room.withdraw(worker.number)\n",
+        "",
+    ),
+    Bug(
+        "the scheduler holds its own pause against the others",
+        _S + "membership.py",
+        "            member.away_since = min(s.now, member.away_since + pause)\n",
+        "            pass\n",
+    ),
     # ------------------------------------------------------------ sessions, clients
+    Bug(
+        "a late hello of an old connection takes over",
+        "protocol/reception.py",
+        "        if hello.connection <= peer.connection:\n            return Reconnect()\n",
+        "",
+    ),
+    Bug(
+        "a fenced peer may come back as it was",
+        "protocol/reception.py",
+        "        if hello.token or hello.incarnation in self._ended:\n            return Refused(_OVER)\n",
+        "",
+    ),
     Bug(
         "a gap in what was heard is not noticed",
         "protocol/session.py",
