@@ -293,7 +293,8 @@ BUGS = (
     Bug(
         "what a worker gives back on the scheduler's wish stays at the node",
         _N + "attempts.py",
-        "                task in self.recalling\n                or self._has_lost_input(assignment)\n",
+        "                task in self.recalling\n"
+        "                or self._has_lost_input(assignment)\n",
         "                self._has_lost_input(assignment)\n",
     ),
     Bug(
@@ -393,7 +394,8 @@ BUGS = (
     Bug(
         "a fenced peer may come back as it was",
         "protocol/reception.py",
-        "        if hello.token or hello.incarnation in self._ended:\n            return Refused(_OVER)\n",
+        "        if hello.token or hello.incarnation in self._ended:\n"
+        "            return Refused(_OVER)\n",
         "",
     ),
     Bug(
