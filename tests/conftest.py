@@ -54,7 +54,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini("leak_grace", "seconds a test's leavings may take to go away", default="5")
+    parser.addini("leak_grace", "seconds a test's leavings may take to go away", default="20")
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis reads its option
@@ -223,7 +223,7 @@ class Traces:
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 if process.ppid() == os.getpid():
-                    process.wait(1)  # reaps it; a zombie would be reported again
+                    process.wait(10)  # reaps it; a zombie would be reported again
         for path in self.files:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.processes.links import Relay
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "") -> None:
     """Wait for a condition, and fail with its name if it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -73,7 +73,7 @@ class Log:
     def counts(self) -> Counter[str]:
         return Counter(self.lines())
 
-    def wait_lines(self, count: int, seconds: float = 15) -> None:
+    def wait_lines(self, count: int, seconds: float = 30) -> None:
         wait_until(lambda: len(self.lines()) >= count, seconds, f"{count} lines in the log")
 
 
@@ -127,7 +127,7 @@ class Commands:
                 process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in processes:
-            process.wait(10)
+            process.wait(30)
         sweep()  # as the next start does, after processes that were killed
 
     def start(self, *command: str) -> subprocess.Popen[str]:

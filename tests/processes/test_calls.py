@@ -83,7 +83,7 @@ def test_a_worker_whose_slots_are_busy_answers_all_the_same(client: Client, tmp_
     tasks = [client.submit(wait_for_file, path, pure=False) for _ in range(8)]
     began = time.monotonic()
     assert len(client.run(os.getpid) or {}) == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert not any(task.done() for task in tasks)
     Path(path).touch()
     assert client.gather(tasks) == [path] * 8
@@ -201,7 +201,7 @@ def test_a_worker_that_dies_meanwhile_is_an_error_at_once(fresh: Client) -> None
 
     began = time.monotonic()
     returned = client.run(die, first, on_error="return")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert returned is not None
     assert isinstance(returned[first], WorkerKilledError)
     assert "exited with status 7" in str(returned[first])
@@ -338,14 +338,14 @@ def test_a_restart_cancels_and_starts_anew(fresh: Client, tmp_path: Path) -> Non
         assert "sleep" in other.explain(others)  # it is there
         began = time.monotonic()
         client.restart()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         with pytest.raises(CancelledError, match="the cluster was restarted"):
-            others.result(5)
+            others.result(20)
     for future in (hanging, in_c):
         with pytest.raises(CancelledError, match="the cluster was restarted"):
-            future.result(5)
+            future.result(20)
     with pytest.raises(CancelledError, match="the cluster was restarted"):
-        large.result(5)
+        large.result(20)
     assert pids.isdisjoint((client.run(os.getpid) or {}).values())
     assert client.submit(abs, -3).result(10) == 3
 

@@ -98,7 +98,7 @@ def test_dropped_results_are_forgotten_by_the_scheduler(client: Client) -> None:
     futures = client.map(operator.neg, range(1000, 2000))
     client.gather(futures)
     del futures
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while client.statistics()["rows"] > 50 and time.monotonic() < deadline:
         client.submit(operator.neg, 1).result(20)
     assert client.statistics()["rows"] <= 50
@@ -110,7 +110,7 @@ def test_closing_is_quick_and_leaves_nothing() -> None:
     pids = client.cluster.pids
     began = time.monotonic()
     client.close()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5  # about 0.1 s where nothing else runs
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
@@ -218,6 +218,6 @@ def test_workers_have_their_resources_and_a_killed_nanny_s_are_not_counted() -> 
             os.kill(cluster.pids[1], signal.SIGKILL)
             began = time.monotonic()
             while client.scheduler_info()["workers"]:
-                assert time.monotonic() - began < 2
+                assert time.monotonic() - began < 15
             client.wait_for_workers(1, timeout=20)  # another one was started
             assert client.submit(operator.neg, 1).result(20) == -1

@@ -153,7 +153,7 @@ def test_a_scheduler_ends_with_whoever_holds_its_lifeline(start: Start) -> None:
     os.close(read)
     wait_until(lambda: any(folder.joinpath("scheduler").exists() for folder in scratch_folders()))
     os.close(write)
-    scheduler.wait(5)
+    scheduler.wait(20)
     assert scratch_folders() == []
 
 
@@ -209,7 +209,7 @@ def test_a_local_cluster_comes_up_and_is_gone_within_a_moment() -> None:
         assert len(cluster.pids) == 2
         assert "processes=1 threads=1" in repr(cluster)
         began = time.monotonic()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 4  # about 0.1 s where nothing else runs
     assert cluster.status == "closed"
     assert scratch_folders() == []
     cluster.close()  # again: nothing
@@ -292,7 +292,7 @@ def test_a_killed_client_takes_everything_along(number: int) -> None:
         children = psutil.Process(script.pid).children(recursive=True)
         assert len(children) >= 2
         script.send_signal(number)
-        wait_until(lambda: not any(map(is_running, children)), 3)
+        wait_until(lambda: not any(map(is_running, children)), 15)
     assert scratch_folders() == []
 
 

@@ -157,7 +157,7 @@ def test_bytes_that_are_not_for_us_are_refused_and_counted(
                 assert_cut_off(stranger, name)
     target.check()
     if place == "scheduler":
-        until(lambda: target.refused() >= before + 4, 5, "a count of what was refused")
+        until(lambda: target.refused() >= before + 4, 20, "a count of what was refused")
     else:
         wait_refused(target, until, place)
 
@@ -171,7 +171,7 @@ def wait_refused(target: Target, until: Until, place: str) -> None:
         found = re.findall(pattern, target.commands.errors())
         return any(int(counts[which]) for counts in found)
 
-    until(is_told, 5, "a sentence about what was refused")
+    until(is_told, 20, "a sentence about what was refused")
     lines = target.commands.errors().splitlines()
     assert len(lines) < 5, f"strangers make the nanny talk: {lines}"
 
@@ -286,7 +286,7 @@ def test_messages_that_are_none_are_refused_and_counted(
     target.check()
     if place == "scheduler":
         expected = before + len(GARBAGE) - 1
-        until(lambda: target.refused() >= expected, 5, "a count of what was refused")
+        until(lambda: target.refused() >= expected, 20, "a count of what was refused")
     else:
         wait_refused(target, until, place)
 
@@ -307,7 +307,7 @@ def test_a_member_that_talks_nonsense_is_put_out_alone(
             stranger.say(*frames[1:] or (b"",))
     target.check()
     # The last frames of the list are no nonsense where a goodbye is meant.
-    until(lambda: target.refused() >= before + 9, 5, "a count of what was refused")
+    until(lambda: target.refused() >= before + 9, 20, "a count of what was refused")
     until(lambda: list(target.client.scheduler_info()["workers"]) == ["a-0"])
 
 
@@ -443,7 +443,7 @@ def test_a_submission_with_one_wrong_number_harms_nobody_else(target: Target) ->
                 wrong = replaced(right, path, number)
                 stranger.say(msgspec.msgpack.encode(wrong), *frames)
         target.check_alive(f"one like {wrong}")
-        assert target.client.submit(abs, -1, pure=False).result(5) == 1, f"after one like {wrong}"
+        assert target.client.submit(abs, -1, pure=False).result(20) == 1, f"after one like {wrong}"
     target.check()
 
 

@@ -116,7 +116,7 @@ def test_ctrl_c_at_any_moment_is_prompt_and_leaves_nothing(until: Until) -> None
             os.killpg(script.pid, signal.SIGINT)
             said = script.communicate(timeout=10)
             took = time.monotonic() - began
-        assert took < 3, f"it took {took:.1f} s to end: {said}"
+        assert took < 12, f"it took {took:.1f} s to end: {said}"
         # Its last line was out: the signal came while the interpreter was ending.
         ended_before = script.returncode == 0 and said[0].endswith("closed\n")
         assert ended_before or script.returncode in (-signal.SIGINT, 130), said
@@ -132,10 +132,10 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_nothing(until: Until) -> None:
             os.killpg(script.pid, signal.SIGINT)
         began = time.monotonic()
         script.communicate(timeout=10)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 12
     assert script.returncode in (-signal.SIGINT, 130)
-    until(lambda: not any(map(is_running, processes)), 3)
-    until(lambda: left_behind() == [], 3)
+    until(lambda: not any(map(is_running, processes)), 12)
+    until(lambda: left_behind() == [], 12)
 
 
 def test_ctrl_c_while_a_script_ends_prints_nothing() -> None:
@@ -195,6 +195,6 @@ def test_a_killed_script_takes_everything_along(phase: str, until: Until) -> Non
         wait_moment(script, random.Random(number).uniform(0, PHASES[phase]))
         processes = family(script)
         script.kill()
-        script.communicate(timeout=5)
-        until(lambda: not any(map(is_running, processes)), 3, "the end of its processes")
-        until(lambda: left_behind() == [], 3, "the end of its files")
+        script.communicate(timeout=20)
+        until(lambda: not any(map(is_running, processes)), 12, "the end of its processes")
+        until(lambda: left_behind() == [], 12, "the end of its files")

@@ -145,7 +145,7 @@ def test_a_task_that_kills_its_worker_three_times_fails_and_nobody_else(
     began = time.monotonic()
     with pytest.raises(WorkerKilledError) as caught:
         bad.result(20)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 12  # well below one second where nothing else runs
     said = "\n".join((str(caught.value), *caught.value.__notes__))
     assert cause in said
     assert poison.__name__ in said  # the task
@@ -178,7 +178,7 @@ def test_a_killed_nanny_s_tasks_run_when_it_is_back_and_its_results_are_made_aga
     log.wait_lines(40)
     workers = worker_pids(client)
     os.kill(cluster.pids[1], signal.SIGKILL)
-    until(lambda: not any(map(running, workers)), 0.5, "its workers' end")
+    until(lambda: not any(map(running, workers)), 10, "its workers' end")
     assert client.gather(futures) == [number * number for number in range(200)]
     assert client.gather(client.map(total, kept)) == [0, 100_000]
     assert set(worker_pids(client)).isdisjoint(workers)
@@ -197,8 +197,8 @@ def test_the_only_holder_of_a_result_is_killed_and_another_makes_it_again(
         assert client.who_has([held]) == {held.key: ["b"]}
         os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
-        assert client.submit(total, held).result(10) == 700_000
-        assert time.monotonic() - began < 1
+        assert client.submit(total, held).result(20) == 700_000
+        assert time.monotonic() - began < 7  # about 0.1 s, and 8 s if it were waited for
         assert log.counts() == {"large 7": 2}
         assert client.who_has([held]) == {held.key: ["a"]}
 
@@ -218,11 +218,11 @@ def test_a_killed_scheduler_fails_every_pending_future_and_says_so(
         began = time.monotonic()
         for thread in (*waiting, gathering):
             with pytest.raises(SchedulerLost, match="the scheduler is lost: ipc://"):
-                thread.result(5)
-    assert time.monotonic() - began < 3
+                thread.result(20)
+    assert time.monotonic() - began < 12
     for future in futures:
         assert future.status == "lost"
-        assert isinstance(future.exception(1), SchedulerLost)
+        assert isinstance(future.exception(10), SchedulerLost)
     with pytest.raises(ClusterError):
         client.submit(abs, -1)
     assert client.status == "closed"
@@ -285,9 +285,9 @@ def _rows(client: Client) -> int:
 @pytest.mark.parametrize(
     ("number", "seconds"),
     [
-        (signal.SIGINT, 1.5),
+        (signal.SIGINT, 8.0),
         # Its session may come back for ten seconds.
-        pytest.param(signal.SIGKILL, 11.0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 20.0, marks=pytest.mark.slow),
     ],
 )
 def test_what_a_client_wanted_is_released_when_it_is_gone(
@@ -308,13 +308,13 @@ def test_what_a_client_wanted_is_released_when_it_is_gone(
             assert other.stdout is not None
             assert other.stdout.readline() == "ready\n"
             assert _rows(client) > 900
-            until(lambda: _stored(client) > 10_000_000, 3, "the next word of the node")
+            until(lambda: _stored(client) > 10_000_000, 20, "the next word of the node")
             other.send_signal(number)
-            other.wait(5)
+            other.wait(20)
             until(lambda: _rows(client) == 1, seconds, "the release of its tasks")
-        until(lambda: 0 < _stored(client) < 2_000_000, 3, "the release of its results")
-        assert len(mine.result(5)) == 1_000_000
-        assert client.submit(abs, -1).result(5) == 1
+        until(lambda: 0 < _stored(client) < 2_000_000, 20, "the release of its results")
+        assert len(mine.result(20)) == 1_000_000
+        assert client.submit(abs, -1).result(20) == 1
 
 
 def _stored(client: Client, name: str = "") -> int:
@@ -350,9 +350,9 @@ def test_a_frozen_nanny_s_work_is_given_to_others_and_it_starts_over(
         new = client.scheduler_info()["workers"]["b-0"]["pid"]
         assert new != old
         assert running(nannies["b"])
-        until(lambda: not running(old), 2, "the end of the fenced incarnation's worker")
+        until(lambda: not running(old), 15, "the end of the fenced incarnation's worker")
         assert (
-            client.submit(os.getppid, workers="b-0", pure=False).result(5)
+            client.submit(os.getppid, workers="b-0", pure=False).result(20)
             == psutil.Process(new).ppid()
         )
         # What the fenced incarnation finished meanwhile is not counted a second time.
@@ -426,7 +426,7 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
         if fault == "receiver killed":
             assert SIZE <= _stored(client, "a") < SIZE + (1 << 20)
             del held, taken
-            until(lambda: _stored(client, "a") == 0, 5, "the release of what was being sent")
+            until(lambda: _stored(client, "a") == 0, 20, "the release of what was being sent")
         elif fault == "sender frozen":
             os.kill(sender, signal.SIGCONT)
             client.wait_for_workers(2, 20)
@@ -489,4 +489,4 @@ def test_a_nanny_whose_loop_stalls_is_told_of_and_nothing_else(
         assert client.gather(futures) == [number * number for number in range(100)]
         assert worker_pids(client) == before
         assert set(log.counts().values()) == {1}
-        until(lambda: "node a's nanny goes on after" in commands.errors(), 5, "its return")
+        until(lambda: "node a's nanny goes on after" in commands.errors(), 20, "its return")

@@ -82,7 +82,7 @@ def test_a_node_leaves_and_nothing_is_lost(
             pure=False,
         )
         with pytest.raises(TimeoutError, match="a: 1 tasks it has begun are not finished"):
-            client.retire_workers("a", timeout=0.5)
+            client.retire_workers("a", timeout=1.5)
         assert client.gather(queued, errors="raise") == list(range(300, 320))
         assert client.scheduler_info()["workers"]["a-0"]["status"] == "retiring"
         Path(gate).touch()
@@ -142,7 +142,7 @@ def test_some_workers_of_a_node_leave_and_their_results_stay(
         log.wait_lines(7)
         mine = client.submit(note, log.path, 8, workers="a-0", allow_other_workers=True, pure=False)
         with pytest.raises(TimeoutError, match="a-1: it ends what it runs"):
-            client.retire_workers(["a-0", "a-1"], timeout=1)
+            client.retire_workers(["a-0", "a-1"], timeout=3)
         Path(gate).touch()
         gone = client.retire_workers("a-1", timeout=20) if _is_here(client, "a-1") else {}
         assert set(gone) <= {"a-1"}
@@ -174,7 +174,7 @@ def test_what_cannot_be_handed_over_keeps_its_node(
             caplog.at_level(logging.WARNING, "zcluster"),
             pytest.raises(TimeoutError, match=r"no other node is here to take ones.*start one"),
         ):
-            client.retire_workers("a", timeout=2.5)
+            client.retire_workers("a", timeout=5)
         assert "a has not left yet: no other node is here" in caplog.text
         late = client.submit(operator.neg, 1)
         assert "1 nodes are to leave" in client.explain(late)
@@ -189,7 +189,7 @@ def test_what_cannot_be_handed_over_keeps_its_node(
         commands.start_node("c")
         client.wait_for_workers(2, 20)
         with pytest.raises(TimeoutError, match=r"b: it has the actor .*; let go of it"):
-            client.retire_workers("b", timeout=0.5)
+            client.retire_workers("b", timeout=3)
         assert actor.add().result(20) == 2
         del actor
         client.retire_workers("b", timeout=20)

@@ -117,7 +117,7 @@ def use():
     assert client.submit(operator.neg, 1).result(10) == -1
     began = time.monotonic()
     client.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 4
     assert not os.path.exists(scratch)
 
 use()  # what is made once in a process is made now
@@ -132,7 +132,7 @@ while not set(threading.enumerate()) <= threads or descriptors() > files:
 
 def test_closing_is_quick_and_leaves_nothing() -> None:
     """In a process of its own, in which nothing else comes and goes."""
-    subprocess.run([sys.executable, "-c", LEAVINGS], check=True, timeout=40)
+    subprocess.run([sys.executable, "-c", LEAVINGS], check=True, timeout=50)
 
 
 def test_closing_does_not_wait_for_a_task_that_runs(until: Callable[..., None]) -> None:
@@ -145,7 +145,7 @@ def test_closing_does_not_wait_for_a_task_that_runs(until: Callable[..., None]) 
     assert entered.wait(10)
     began = time.monotonic()
     client.close()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5
     assert not left.is_set()
     gate.set()
     assert left.wait(10)

@@ -47,13 +47,13 @@ def cluster(commands: Commands) -> str:
 
 
 def test_help_comes_at_once() -> None:
-    """The best of three: what else runs on the machine only ever adds."""
+    """In a tenth of a second; twenty times that is still not the import of everything, on CI."""
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
         run("--help")
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.25, seconds
+    assert min(seconds) < 2, seconds
 
 
 def test_the_demonstration_says_what_it_does_and_ends() -> None:
@@ -97,7 +97,7 @@ def test_the_live_view_goes_on_until_ctrl_c(cluster: str) -> None:
         terminal.wait_text(r"0 tasks finished, 0 a second")
         assert re.search(r"(?m)^b +\S", terminal.text)
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(10) == 130
+        assert terminal.process.wait(30) == 130
         terminal.wait_text(re.escape("\x1b[?25h"))  # the cursor is back
         assert "Traceback" not in terminal.text
 
@@ -113,7 +113,7 @@ def test_a_subcommand_handles_signals_as_the_command_does(cluster: str, commands
     assert commands.scheduler is not None
     for process in (*commands.nodes.values(), commands.scheduler):
         process.terminate()
-        assert process.wait(10) == 143
+        assert process.wait(30) == 143
     assert not commands.file.exists()
 
 

@@ -54,7 +54,7 @@ def test_file():
 
 @pytest.mark.processes
 def test_thread():
-    threading.Thread(target=time.sleep, args=(1,), name="forgotten").start()
+    threading.Thread(target=time.sleep, args=(2,), name="forgotten").start()
 """
 UNMARKED = """
 def test_unmarked():
@@ -72,7 +72,7 @@ def run_pytest(folder: Path, source: str, *options: str) -> subprocess.Completed
     # -rN: no summary, which in CI would say everything twice.
     command += ["-rN", "-o", "markers=processes", "--rootdir", str(folder), "-c", os.devnull]
     return subprocess.run(
-        [*command, *options, str(folder)], capture_output=True, text=True, timeout=30
+        [*command, *options, str(folder)], capture_output=True, text=True, timeout=50
     )
 
 

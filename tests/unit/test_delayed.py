@@ -399,7 +399,7 @@ def test_calls_of_one_function_share_a_layer() -> None:
 
 
 def test_long_chains_are_computed_pickled_and_dropped_without_recursion(runner: Runner) -> None:
-    length = 50_000
+    length = 20_000
     chain = delayed(inc)(0)
     for _ in range(length):
         chain = chain + 1

@@ -12,9 +12,9 @@ session token and the last number heard, and both ends say again what the other
 has missed.
 
 How long this end tries depends on what it sees: a refused connection means that
-the process at the other end is gone (``grace``); one that opens and does not
-answer, or that neither opens nor is refused, means that it is frozen or cut off
-(``patience``).
+the process at the other end is gone (``grace``, from the first refusal on); one that
+opens and does not answer, or that neither opens nor is refused, means that it is frozen
+or cut off (``patience``, from the break on).
 
 What happens comes in with the time, what is to be done goes out to a `Wire`, and
 what the owner must know goes to its callbacks. The driver with sockets is
@@ -157,6 +157,8 @@ class Conversation:
         self._is_open = False
         self._is_refused = self._is_connected = False
         self._broken_since = now
+        #: When the connection that is tried now was first seen to be refused.
+        self._refused_since: float | None = None
         self._nonsense = 0
         self._nonsense_after = -1
         self._last_beat = 0.0
@@ -197,7 +199,7 @@ class Conversation:
     def on_connected(self) -> None:
         """The connection stands; nobody has answered on it yet."""
         self._is_connected = True
-        self._is_refused = False
+        self._is_refused, self._refused_since = False, None
 
     def on_refused(self) -> None:
         """Nobody listens there."""
@@ -224,6 +226,7 @@ class Conversation:
         self._opened = now
         self._is_open = True
         self._is_refused = self._is_connected = False
+        self._refused_since = None
         self._connections += 1
         hello = self._hello(self.token, self._session.heard)
         self._wire.open()
@@ -241,6 +244,8 @@ class Conversation:
         if pause > PAUSE_SECONDS:
             # This end heard nobody because it did not listen.
             self._broken_since = min(now, self._broken_since + pause)
+            if self._refused_since is not None:
+                self._refused_since = min(now, self._refused_since + pause)
         if not self._is_open and now >= self._opened + _REOPEN_SECONDS - _EARLY:
             self._open(now)
         if not self.is_live:
@@ -256,12 +261,17 @@ class Conversation:
 
     def _give_up_if_due(self, now: float) -> None:
         waited = now - self._broken_since
+        if self._is_refused and self._refused_since is None:
+            self._refused_since = now
         if not self.token:
             if waited > self._timeout:
                 self._lose(f"nobody answered at {self.address} within {self._timeout:g} s")
-        elif waited > (self._grace if self._is_refused else self._patience):
-            state = "refuses connections" if self._is_refused else "does not answer"
-            self._lose(f"{self.address} {state}, for {waited:.1f} s now")
+        elif self._refused_since is not None:
+            # A cut before it says nothing of the process, and is not counted.
+            if (refused := now - self._refused_since) > self._grace:
+                self._lose(f"{self.address} refuses connections, for {refused:.1f} s now")
+        elif waited > self._patience:
+            self._lose(f"{self.address} does not answer, for {waited:.1f} s now")
 
     def _lose(self, reason: str) -> None:
         if not self.is_over:

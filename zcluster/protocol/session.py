@@ -32,7 +32,7 @@ _HEAD = struct.Struct("<QQ")
 
 #: An acknowledgement of its own is due after this much unacknowledged input.
 ACK_EVERY_MESSAGES = 64
-ACK_EVERY_BYTES = 1 << 20
+ACK_EVERY_BYTES = 256 << 10
 
 
 class _Kept(NamedTuple):

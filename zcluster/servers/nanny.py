@@ -369,6 +369,7 @@ class _Incarnation:
         self._routes[route] = (number, incarnation)
         self._route_of[number] = route
         self._core.on_worker_ready(number, message.pid, incarnation, self._loop.now())
+        self._pressure.started(number)
 
     def _on_workers_event(self) -> None:
         self._refused += take_events(self._workers_monitor)[1]

@@ -43,6 +43,11 @@ _LOOK, _LOOK_CLOSELY = 0.1, 0.02
 _CLOSE = 0.5
 #: A paused worker runs again when it is so much, as a share of its limit, below the pause.
 _RELIEF = 0.05
+#: Seconds that a pause lasts before it is logged: while results go to disk it comes and goes.
+_TELL_AFTER = 2.0
+#: Seconds in which less of a paused worker's results must be in memory; else they stay there,
+#: for want of a disk say, and nobody is paused for them.
+_STUCK_AFTER = 2.0
 #: Seconds that a worker without work stays paused before it is replaced.
 _LEAK_AFTER = 1.0
 #: Seconds between two looks for the processes that tasks have started; looking takes at most
@@ -109,8 +114,18 @@ class Pressure:
         self._peaks: dict[int, int] = {}
         self._kin: dict[int, list[int]] = {}
         self._kin_due = loop.now() + _KIN
+        #: What each had when it was ready, before its first task.
+        self._bare: dict[int, int] = {}
+        self._warned: set[int] = set()
         #: What was over the limit, by (worker, incarnation): it is being killed.
         self._over: dict[tuple[int, int], str] = {}
+        #: Since when a worker is paused, until that is logged; and those of which it was.
+        self._paused_since: dict[int, float] = {}
+        self._told: set[int] = set()
+        #: How many bytes of a paused worker's results were there at least, and since when.
+        self._kept: dict[int, tuple[int, float]] = {}
+        #: Workers whose results stay in memory: more of them are refused by the store.
+        self._stuck: set[int] = set()
         #: Since when a worker is paused and has nothing to do.
         self._idle_since: dict[int, float] = {}
         self._kills = KillCounter().read if kills is None else kills
@@ -142,6 +157,35 @@ class Pressure:
         pids = [self._crew.pid(number) for number in self._core.workers]
         return [self._read(pid) if pid else 0 for pid in pids]
 
+    def started(self, number: int) -> None:
+        """Take note of what a worker has before it runs anything.
+
+        If that is too much for its limit, to pause or to replace it would not make it less. It
+        is given work, and what it is then killed for says what is wrong.
+        """
+        if not self.is_watching:
+            return
+        worker, pid = self._core.workers[number], self._crew.pid(number)
+        bare = self._bare[number] = self._read(pid) if pid else 0
+        lowest = self._low(worker) if self._shares.pause else self._high(worker)
+        if lowest and bare >= lowest and number not in self._warned:
+            self._warned.add(number)
+            _log.warning(
+                "worker %s has %s of memory before its first task, of the %s it may have: give "
+                "workers more (memory_limit, --memory-limit)",
+                worker.name,
+                format_bytes(bare),
+                format_bytes(worker.memory_limit),
+            )
+
+    def _low(self, worker: WorkerRecord) -> float:
+        """Return the bytes below which a paused worker runs again."""
+        return (self._shares.pause - _RELIEF) * worker.memory_limit
+
+    def _high(self, worker: WorkerRecord) -> float:
+        """Return the bytes for itself with which a worker is replaced (0: never)."""
+        return self._shares.terminate * worker.memory_limit
+
     # -------------------------------------------------------------------------- looking
 
     def _tick(self) -> None:
@@ -167,9 +211,9 @@ class Pressure:
             charge = own + worker.made
             if self._shares.spill:
                 excess += max(0, charge - int(self._shares.spill * worker.memory_limit))
-            if self._shares.terminate and own >= self._shares.terminate * worker.memory_limit:
+            if self._shares.terminate and own >= self._high(worker):
                 self._end(worker, own)
-            elif self._shares.pause:
+            elif self._shares.pause and self._bare.get(worker.number, 0) < self._low(worker):
                 self._pause_or_resume(worker, own, charge, now)
         if excess:
             self._core.on_pressure(excess, now)
@@ -198,21 +242,56 @@ class Pressure:
 
     def _pause_or_resume(self, worker: WorkerRecord, own: int, charge: int, now: float) -> None:
         number, limit = worker.number, worker.memory_limit
-        low = (self._shares.pause - _RELIEF) * limit
-        if charge >= self._shares.pause * limit:
+        low = self._low(worker)
+        if charge < low:
+            self._stuck.discard(number)
+        counted = own if number in self._stuck else charge
+        if counted >= self._shares.pause * limit:
             reason = (
                 f"it has {format_bytes(own)} of memory for itself and {format_bytes(worker.made)} "
                 f"of results, more than {self._shares.pause:.0%} of the {format_bytes(limit)} it "
                 "may have"
             )
-            if pausing.pause(self._core, pausing.MEMORY, reason, [number]):
-                _log.warning("worker %s gets no more work for now: %s", worker.name, reason)
-        elif charge < low and pausing.resume(self._core, pausing.MEMORY, [number]):
-            _log.warning("worker %s gets work again", worker.name)
+            pausing.pause(self._core, pausing.MEMORY, reason, [number])
+        elif counted < low:
+            pausing.resume(self._core, pausing.MEMORY, [number])
+        self._look_if_stuck(worker, now)
+        self._tell(worker, now)
         if own < low or pausing.MEMORY not in worker.pauses or not self._is_idle(worker):
             self._idle_since.pop(number, None)
         elif now - self._idle_since.setdefault(number, now) >= _LEAK_AFTER:
             self._recycle(worker, own)
+
+    def _look_if_stuck(self, worker: WorkerRecord, now: float) -> None:
+        """Take note that the results of a paused worker go nowhere.
+
+        To wait for it would be to wait for ever. The store has a limit of its own, and says
+        which task it has no room for.
+        """
+        number = worker.number
+        if pausing.MEMORY not in worker.pauses or number in self._stuck:
+            self._kept.pop(number, None)
+            return
+        least, since = self._kept.get(number, (worker.made + 1, now))
+        if worker.made < least:
+            self._kept[number] = (worker.made, now)
+        elif worker.made and now - since >= _STUCK_AFTER:
+            self._stuck.add(number)
+
+    def _tell(self, worker: WorkerRecord, now: float) -> None:
+        """Log that a worker is paused, once it has been for a while, and that it is no more."""
+        number = worker.number
+        reason = worker.pauses.get(pausing.MEMORY, "")
+        if not reason:
+            self._paused_since.pop(number, None)
+            if number in self._told:
+                self._told.discard(number)
+                _log.warning("worker %s gets work again", worker.name)
+        elif number not in self._told and (
+            now - self._paused_since.setdefault(number, now) >= _TELL_AFTER
+        ):
+            self._told.add(number)
+            _log.warning("worker %s gets no more work for now: %s", worker.name, reason)
 
     def _is_idle(self, worker: WorkerRecord) -> bool:
         """Whether nothing runs in a worker, and nothing in it would be lost with it."""
@@ -231,7 +310,8 @@ class Pressure:
         if not incarnation or (worker.number, incarnation) in self._over:
             return  # it is on its way out
         if self._is_idle(worker):
-            self._recycle(worker, own)
+            if self._bare.get(worker.number, 0) < self._high(worker):
+                self._recycle(worker, own)
             return
         text = (
             f"it had {format_bytes(own)} for itself, more than {self._shares.terminate:.0%} of "
@@ -268,6 +348,8 @@ class Pressure:
         number = end.number
         self._own.pop(number, None)
         self._idle_since.pop(number, None)
+        self._paused_since.pop(number, None)
+        self._kept.pop(number, None)
         own = self._peaks.pop(number, 0)
         over = self._over.pop((number, end.incarnation), "")
         if over:

@@ -195,7 +195,7 @@ class SchedulerServer:
     def _flush(self) -> None:
         core, hub = self._core, self._hub
         for client in core.state.clients.values():
-            if client.resolved:
+            if client.has_news:
                 client.in_flight = hub.in_flight(client.peer)
         for peer, message, frames in core.flush(self._loop.now()):
             hub.send(peer, message, frames)

@@ -344,9 +344,12 @@ class ClientMember:
             self.world.clock.after(_WATCH, self._watch_put, node, effect)
 
     def _put_there(self, node: NodeMember, effect: PutBlob) -> None:
-        self._open_puts.discard((effect.task, effect.node))
-        reason = node.take_blob(effect.task, effect.blob)
-        self.process.deliver(self._put_done, effect, reason)
+        def tell(reason: str) -> None:
+            if (effect.task, effect.node) in self._open_puts:
+                self._open_puts.discard((effect.task, effect.node))
+                self.process.deliver(self._put_done, effect, reason)
+
+        node.take_blob(effect.task, effect.blob, tell)
 
     def _put_done(self, effect: PutBlob, reason: str) -> None:
         self.putting -= 1

@@ -1,23 +1,27 @@
-"""What stands around the cores of a pretend node: callables, stores, workers, fetches.
+"""What stands around the cores of a pretend node: workers, fetches.
 
 See `zcluster.testing.world`. What a core wants done that is not here yet has one place each:
-`FakeWorker.hear` for what a worker is told, `FakeNode.flush` for what a node is to do, `Store` for
-what becomes of bytes.
+`FakeWorker.hear` for what a worker is told, `FakeNode.flush` for what a node is to do; what becomes
+of bytes is in `zcluster.testing.stores`, what they are in `zcluster.testing.values`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.invariants import check as check_node
-from zcluster.core.node.records import FetchOrder, NodeSettings, Result, WorkerRecord
+from zcluster.core.node.records import (
+    FetchOrder,
+    NodeSettings,
+    Result,
+    RoomGiven,
+    WorkerRecord,
+)
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
@@ -27,11 +31,14 @@ from zcluster.protocol.messages import (
     SCHEDULER_TO_NODE,
     WORKER_TO_NODE,
     Blocked,
+    Call,
+    Called,
     Discard,
     Done,
     Environment,
     ErrorInfo,
     Failed,
+    Files,
     Grant,
     Interrupt,
     Message,
@@ -45,7 +52,9 @@ from zcluster.protocol.messages import (
     Stop,
 )
 from zcluster.storage.arena import Range
-from zcluster.storage.disk import FIRST_SLAB, DiskJob, is_on_disk
+from zcluster.storage.disk import DiskJob
+from zcluster.testing.stores import Storage, Store
+from zcluster.testing.values import BIG, Function, function, part_of, result_of
 
 
 class Around(Protocol):
@@ -68,6 +77,9 @@ class Around(Protocol):
 
     def kill_worker(self, node: Any, worker: FakeWorker) -> None:
         """A worker process ends."""
+
+    def worker_left(self, node: Any, worker: FakeWorker) -> None:
+        """A worker process ended because it was told to."""
 
     def node(self, index: int) -> Any:
         """Return the node the scheduler numbered so."""
@@ -96,146 +108,11 @@ _DECODERS = {
     "node>worker": Decoder(NODE_TO_WORKER),
     "worker>node": Decoder(WORKER_TO_NODE),
 }
-#: Bytes from which on a result goes into the store of a pretend node.
-BIG = 100
 
 
 def through(way: str, message: Message, frames: Sequence[Any]) -> tuple[Message, list[bytes]]:
     """Send a message through its frames."""
     return _DECODERS[way].decode(encode(message)), [bytes(frame) for frame in frames]
-
-
-# ------------------------------------------------------------------------------- values
-
-
-class Function(NamedTuple):
-    """A callable as it travels: the hash of its bytes, and those."""
-
-    digest: bytes
-    data: bytes
-
-
-def function(name: str) -> Function:
-    """Return a callable; the first letter of its name says what its results are."""
-    data = name.encode()
-    return Function(hashlib.blake2b(data, digest_size=16).digest(), data)
-
-
-def result_of(name: bytes, constant: bytes, inputs: Sequence[Any]) -> bytes:
-    """Return the blob a call makes."""
-    digest = hashlib.blake2b(name + b"|" + constant, digest_size=12)
-    for value in inputs:
-        digest.update(repr(value).encode())
-    blob = name[:1] + digest.digest()
-    return blob.ljust(BIG, b".") if name[:1] == b"b" else blob
-
-
-def part_of(blob: bytes, number: int) -> bytes:
-    """Return what a taker of a part of a blob gets."""
-    if blob[:1] == b"u":
-        return blob
-    return b"s" + hashlib.blake2b(blob + bytes([number % 251]), digest_size=12).digest()
-
-
-class Store:
-    """The memory of a node, which knows who looks at what: it is never used again too early."""
-
-    def __init__(self) -> None:
-        self.bytes: dict[Range, bytes] = {}
-        self.freed: set[Range] = set()
-        self.leases: Counter[tuple[Range, int]] = Counter()
-        self._next = 0
-        self.limit = 1 << 30
-        #: Whether there is a disk, its space, and how likely it is not to give back the right
-        #: bytes (which a checksum shows).
-        self.has_disk = False
-        self.disk_limit = 1 << 30
-        self.disk_faults = 0.0
-
-    def allocate(self, size: int) -> Range | None:
-        if self.used + size > self.limit:
-            return None
-        return self._new(0, size)
-
-    def _new(self, slab: int, size: int) -> Range:
-        self._next += 1
-        place = Range(slab, 4096 * self._next, size)
-        self.bytes[place] = b""
-        return place
-
-    def allocate_on_disk(self, size: int) -> Range | None:
-        return self._new(FIRST_SLAB, size) if self.has_disk else None
-
-    def disk_space(self) -> str:
-        return f"{self.spilled} of {self.disk_limit} bytes are in use"
-
-    def do(self, job: DiskJob, chance: random.Random) -> tuple[list[int], str, bool]:
-        """Do what a disk is asked for; return the checksums, or why not and if for want of space.
-
-        A disk is found to be full when space is claimed: a range that is not is given out.
-        """
-        if job.kind in ("write", "claim"):
-            if self.spilled > self.disk_limit:
-                return [], self.disk_space(), True
-            if job.source is not None:
-                self.bytes[job.place] = self.bytes[job.source]
-            return [job.size], "", False
-        if chance.random() < self.disk_faults:
-            return [], "the bytes are not those that were written", False
-        return [job.size], "", False
-
-    def release(self) -> None:
-        assert all(place in self.bytes for place, _ in self.leases)
-
-    def is_leased(self, place: Range) -> bool:
-        return any(lent == place for lent, _ in self.leases)
-
-    def free(self, place: Range) -> None:
-        assert place not in self.freed, f"{place} is freed twice"
-        assert place in self.bytes, f"{place} is freed after its end"
-        self.freed.add(place)
-        self._collect(place)
-
-    def lease(self, place: Range, holder: int) -> None:
-        assert place in self.bytes.keys() - self.freed, f"{place} is lent after its end"
-        self.leases[place, holder] += 1
-
-    def give_back(self, place: Range, holder: int) -> None:
-        assert self.leases[place, holder] > 0, f"{place} is returned too often"
-        self.leases[place, holder] -= 1
-        self._collect(place)
-
-    def drop_holder(self, holder: int) -> None:
-        for place, who in [key for key in self.leases if key[1] == holder]:
-            del self.leases[place, who]
-            self._collect(place)
-
-    def _collect(self, place: Range) -> None:
-        self.leases = +self.leases
-        if place in self.freed and all(lent != place for lent, _ in self.leases):
-            self.freed.discard(place)
-            del self.bytes[place]
-
-    def read(self, result: Result) -> bytes:
-        assert result.worker < 0, "a value in a heap cannot be read from outside"
-        if result.blob is not None:
-            return result.blob
-        assert result.place is not None
-        return self.bytes[result.place]
-
-    def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
-        if result.worker >= 0 or self.read(result)[:1] == b"u":
-            return None
-        blob = part_of(self.read(result), selection[0])
-        return Result(len(blob), blob, lent=True)
-
-    @property
-    def used(self) -> int:
-        return sum(place.length for place in self.bytes if not is_on_disk(place))
-
-    @property
-    def spilled(self) -> int:
-        return sum(place.length for place in self.bytes if is_on_disk(place))
 
 
 # ------------------------------------------------------------------------------ workers
@@ -269,9 +146,15 @@ class FakeWorker:
         self.skipped: list[int] = []
         self.waiting: dict[int, tuple[_Batch, bytes]] = {}
         self.blocked: set[int] = set()
+        #: Direct calls it was asked to make: request and payload.
+        self.calls: deque[tuple[int, list[bytes]]] = deque()
         self.stopped = False
         #: Its end was asked for.
         self.is_doomed = False
+        #: It was told to end what it runs, and then itself.
+        self.is_leaving = False
+        #: It has begun a task.
+        self.has_run = False
 
     def hear(self, message: Message, frames: list[bytes]) -> None:
         """Take a message of the nanny."""
@@ -280,13 +163,15 @@ class FakeWorker:
                 self.functions[digest] = frames[frame][start:stop]
             todo = deque(range(len(message.tasks)))
             self.queue.append(_Batch(message, frames, todo, self.sent.popleft()))
+            if self.is_leaving:
+                self._give_back(set(message.tasks))
         elif isinstance(message, Recall):
-            back = []
-            for batch in [*self.running, *self.queue]:
-                for at in [at for at in batch.todo if batch.run.tasks[at] in message.tasks]:
-                    batch.todo.remove(at)
-                    back.append(batch.run.tasks[at])
-            self.say(Recalled(back, [0] * len(back)))
+            self._give_back(set(message.tasks))
+        elif isinstance(message, Stop):
+            self.is_leaving = True
+            self._give_back({task for batch in self.queue for task in batch.run.tasks})
+        elif isinstance(message, Call):
+            self.calls.append((message.request, frames))
         elif isinstance(message, Interrupt):
             self._interrupt(message.tasks)
         elif isinstance(message, Grant):
@@ -297,14 +182,36 @@ class FakeWorker:
             for digest in message.functions:
                 self.functions.pop(digest, None)
         else:
-            assert isinstance(message, Stop | Environment | Sources), message
+            assert isinstance(message, Environment | Sources | Files), message
+
+    def _give_back(self, tasks: set[int]) -> None:
+        """Give back those of the tasks that have not begun."""
+        back = []
+        for batch in [*self.running, *self.queue]:
+            for at in [at for at in batch.todo if batch.run.tasks[at] in tasks]:
+                batch.todo.remove(at)
+                back.append(batch.run.tasks[at])
+        self.say(Recalled(back, [0] * len(back)))
 
     def say(self, message: Message, frames: Sequence[bytes] = ()) -> None:
         self.world.post("worker>node", (self.node, self), message, frames)
 
     @property
     def is_busy(self) -> bool:
-        return bool(self.queue or self.running or self.done or self.failed or self.skipped)
+        if self.queue or self.running or self.done or self.failed or self.skipped or self.calls:
+            return True
+        return self.is_leaving
+
+    @property
+    def can_step(self) -> bool:
+        """Whether it can do anything but wait for room."""
+        if self.done or self.failed or self.skipped or self.calls:
+            return True
+        if self.queue and self.taken < self.slots + len(self.blocked):
+            return True
+        if len(self.waiting) < len(self.running):
+            return True
+        return self.is_leaving and not self.running
 
     def _interrupt(self, tasks: list[int]) -> None:
         """Stop tasks that run, if they let themselves be stopped: half of them do."""
@@ -324,19 +231,26 @@ class FakeWorker:
         return [b.run.tasks[b.current] for b in self.running if b.current is not None]
 
     def step(self) -> None:
-        """Begin or end one task in some slot, or report."""
+        """Begin or end one task in some slot, make a direct call, or report."""
+        if self.calls and self.world.random.random() < 0.5:
+            request, frames = self.calls.popleft()
+            self.say(Called(request), frames)
+            return
         while self.queue and self.taken < self.slots + len(self.blocked):
             self.running.append(self.queue.popleft())
             assert self.running[-1].run.threads <= self.slots, "a task takes more slots than are"
         movable = [b for b in self.running if all(b is not w for w, _ in self.waiting.values())]
         if not movable or self.world.random.random() < 0.2:
             self.report()
+            if self.is_leaving and not (self.running or self.calls):
+                self.world.worker_left(self.node, self)
             return
         batch = self.world.random.choice(movable)
         if batch.current is None:
             if batch.todo:
                 batch.current = batch.todo.popleft()
                 at = batch.current
+                self.has_run = True
                 self.world.began(self.node, self, batch.run.tasks[at], batch.attempts[at])
                 if self.world.random.random() < self.world.blocking:
                     self._block(batch)
@@ -416,7 +330,8 @@ class FakeWorker:
         task = batch.run.tasks[batch.current]
         if grant.slab < 0:
             self.heap.pop(task, None)
-            error = ErrorInfo("store", "StoreFull", grant.reason, "", task, 0, "", "")
+            kind, name = ("disk", "OutOfDisk") if grant.slab == -2 else ("store", "StoreFull")
+            error = ErrorInfo(kind, name, grant.reason, "", task, 0, "", "")
             self.failed.append((task, error))
             batch.current = None
             return
@@ -486,19 +401,25 @@ class FakeNode:
         workers: int,
         slots: int,
         resources: dict[str, float] | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.world, self.name = world, name
-        self.store = Store()
+        storage = storage or Storage()
+        self.store = Store(storage)
         records = [
             WorkerRecord(n, f"{name}-{n}", slots, 0, resources=dict(resources or {}))
             for n in range(workers)
         ]
-        self.core = NodeCore(name, records, self.store, NodeSettings())
+        self.core = NodeCore(name, records, self.store, NodeSettings(target=storage.target))
         self.workers: dict[int, FakeWorker] = {}
         self.starting = list(range(workers))
         self.fetches: list[FetchOrder] = []
         #: What is to be done with the disk.
         self.jobs: list[DiskJob] = []
+        #: Who gets room in the store that waited for it, or does not.
+        self.rooms: list[RoomGiven] = []
+        #: It was told to say goodbye.
+        self.is_leaving = False
         self.peer = world.count()
         self.index = -1
         self.is_away = False
@@ -522,6 +443,8 @@ class FakeNode:
             self.world.post("node>scheduler", self, said, frames)
         self.fetches.extend(effects.to_fetch)
         self.jobs.extend(effects.to_disk)
+        self.rooms.extend(effects.room)
+        self.is_leaving |= effects.leave
         self.starting.extend(effects.to_start)
         for number in effects.to_restart:
             if number in self.workers:

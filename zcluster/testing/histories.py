@@ -43,6 +43,9 @@ _PROGRESS_SECONDS = 1.0
 #: Why members are fenced that nobody has heard of for too long.
 _FALSE_DEATHS = ("it could not be reached", "the client was away for too long")
 
+#: How nodes end that nothing has happened to.
+_ENDS = ("killed", "it was retired")
+
 #: For so long a restart may be on its way: whoever asked for it may be frozen, or cut off.
 _RESTART_SECONDS = 60.0
 
@@ -287,8 +290,10 @@ class History:
         """A scheduler that stood still takes nobody for dead."""
         if set(self.faults) - {"freeze_scheduler", "kill_worker", "fill_store", "fail_fetches"}:
             return
-        # A client that closes meanwhile cannot say so, and is missed later.
-        reasons = _FALSE_DEATHS[: 1 if any(c.is_gone for c in self.world.clients) else 2]
+        # Who ends meanwhile cannot say so, and is missed later.
+        node, client = _FALSE_DEATHS
+        reasons = [] if any(why in _ENDS for _, _, why in self.world.ends) else [node]
+        reasons += [] if any(c.is_gone for c in self.world.clients) else [client]
         for peer, reason in self.watcher.fenced:
             if reason in reasons:
                 raise InvariantError(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from zcluster.core.node.invariants import check as check_node
-from zcluster.core.node.records import FetchOrder, Result
+from zcluster.core.node.records import FetchOrder, Result, RoomGiven
 from zcluster.core.scheduler.core import SchedulerCore
 from zcluster.core.scheduler.invariants import check as check_scheduler
 from zcluster.core.scheduler.records import ClientRecord, NodeRecord, SchedulerSettings
@@ -36,6 +36,7 @@ from zcluster.storage.disk import DiskJob
 from zcluster.testing.clock import Process
 from zcluster.testing.fakes import BIG, FakeNode, part_of
 from zcluster.testing.network import Connection, Path
+from zcluster.testing.stores import Storage
 from zcluster.types import Buffer, Frames
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ _SCHEDULER_TICK = 0.25
 _NODE_TICK = 0.1
 _ALONE = 10.0
 _FENCED = "the session"
+#: How soon a transfer looks again whether a result on disk was checked.
+_LOOK = 0.02
 #: How long a new worker takes.
 _START = 0.1
 #: States are walked after every event while there are so few rows; else after as many events
@@ -208,7 +211,7 @@ class SchedulerMember:
     def _on_idle(self) -> None:
         core, reception, now = self.core, self.reception, self.world.now
         for client in core.state.clients.values():
-            if client.resolved:
+            if client.has_news:
                 client.in_flight = reception.in_flight(client.peer)
         for peer, message, frames in core.flush(now):
             reception.send(peer, message, frames, now)
@@ -262,15 +265,19 @@ class NodeMember(FakeNode):
         workers: int,
         slots: int,
         resources: dict[str, float] | None = None,
+        storage: Storage | None = None,
     ) -> None:
-        super().__init__(world, name, workers, slots, resources)
+        super().__init__(world, name, workers, slots, resources, storage)
         self.world: World = world
         world.on_core(self.core)
-        self.shape = (workers, slots, resources)
+        self.shape = (workers, slots, resources, storage)
         self.is_gone = False
         #: Its data port, another one in each life.
         self.data = f"d-{name}-{self.peer}"
         self.fetching = self.doing = 0
+        #: What came for whom there is no room yet: inputs by number, and data by ticket.
+        self._inputs: dict[int, tuple[FetchOrder, int, bytes]] = {}
+        self._puts: dict[int, tuple[int, bytes, Callable[[str], None]]] = {}
         self.process = Process(world.clock, world.random, self._on_idle)
         self.path = Path()
         self._id = b"node%012d" % self.peer
@@ -292,7 +299,7 @@ class NodeMember(FakeNode):
             timeout=float("inf"),
             grace=_ALONE,
             patience=3 * _ALONE,
-            beat=lambda: Heartbeat(0.0, self.store.used),
+            beat=lambda: Heartbeat(0.0, self.store.used, spilled=self.store.spilled),
         )
 
     @property
@@ -346,14 +353,23 @@ class NodeMember(FakeNode):
             self.world.clock.after(self.world.draw_transfer(), self._fetch, order)
         jobs, self.jobs = self.jobs, []
         for job in jobs:
-            self.process.call_later(self.world.draw_transfer(), self._do, job)
-        jobs, self.jobs = self.jobs, []
-        for job in jobs:
             self.doing += 1
             self.process.call_later(self.world.draw_transfer(), self._do_job, job)
-        if not self._is_ticking and (self.core.tasks or self.core.placed):
+        rooms, self.rooms = self.rooms, []
+        for given in rooms:
+            self.process.deliver(self._room_given, given)
+        if not self._is_ticking and self._needs_ticks():
             self._is_ticking = True
             self.process.call_later(_NODE_TICK, self._tick)
+        if self.is_leaving:
+            self.world.node_left(self)
+
+    def _needs_ticks(self) -> bool:
+        """Whether time alone may change anything; a real one ticks all the time."""
+        core = self.core
+        if core.tasks or core.placed or core.leaving or core.is_short or core.room.waiting:
+            return True
+        return core.spilling.is_fuller
 
     def _do_job(self, job: DiskJob) -> None:
         self.doing -= 1
@@ -376,11 +392,6 @@ class NodeMember(FakeNode):
         self._is_ticking = False
         self.core.on_time(self.world.now)
 
-    def _do(self, job: DiskJob) -> None:
-        """A job of the disk is over."""
-        done = self.store.do(job, self.world.random)
-        self.core.on_disk_done(job.ticket, *done, now=self.world.now)
-
     # ------------------------------------------------------------------------ data port
 
     def _fetch(self, order: FetchOrder) -> None:
@@ -397,8 +408,15 @@ class NodeMember(FakeNode):
                 is_slow = True
                 continue
             result = other.core.results.get(order.task)
-            if result is not None and result.worker < 0 and self._bring(order, other, result):
-                return
+            if result is None or result.worker >= 0:
+                continue
+            if other.core.spilling.open(order.task):
+                self._bring(order, index, other.store.read(result))
+            else:
+                # It is on disk, and is looked at first.
+                other.process.wake()
+                self.world.clock.after(_LOOK, self._fetch, order)
+            return
         seconds = 2.0 if is_slow else 0.0
         self.world.clock.after(seconds, self.process.deliver, self._unfetched, order.number, last)
 
@@ -406,19 +424,48 @@ class NodeMember(FakeNode):
         self.fetching -= 1
         self.core.on_unfetched(number, node, self.world.now)
 
-    def _bring(self, order: FetchOrder, other: FakeNode, result: Result) -> bool:
-        blob = other.store.read(result)
+    def _bring(self, order: FetchOrder, node: int, blob: bytes) -> None:
         if order.kind:
             blob = part_of(blob, order.selection[0])
-        if len(blob) < BIG:
-            self.process.deliver(self._fetched, order.number, Result(len(blob), blob))
-            return True
-        place = self.store.allocate(len(blob))
+        self.process.deliver(self._arrived, order, node, blob)
+
+    def _arrived(self, order: FetchOrder, node: int, blob: bytes) -> None:
+        """An input is here, and may need room."""
+        number, size = order.number, len(blob)
+        if size < BIG:
+            self._fetched(number, Result(size, blob))
+            return
+        place = self.core.room.take(size)
         if place is None:
-            return False
-        self.store.bytes[place] = blob
-        self.process.deliver(self._fetched, order.number, Result(len(blob), place=place))
-        return True
+            # One that waits already is forgotten.
+            self.fetching -= number in self._inputs
+            self._inputs[number] = (order, node, blob)
+            self.core.room.want_input(number, size)
+        else:
+            self.store.bytes[place] = blob
+            self._fetched(number, Result(size, place=place))
+
+    def _room_given(self, given: RoomGiven) -> None:
+        """There is room for what came, or will be none."""
+        place = given.place
+        if given.is_input and given.number in self._inputs:
+            order, node, blob = self._inputs.pop(given.number)
+            if place is None:
+                self.fetching -= 1
+                kind = "disk" if given.is_disk else "store"
+                self.core.on_unfetched(order.number, node, self.world.now, kind, given.reason)
+            else:
+                self.store.bytes[place] = blob
+                self._fetched(order.number, Result(len(blob), place=place))
+        elif given.is_input:
+            if place is not None:
+                self.store.free(place)
+        else:
+            task, blob, tell = self._puts.pop(given.number)
+            if place is not None:
+                self.store.bytes[place] = blob
+                self.core.on_put(task, Result(len(blob), place=place))
+            tell(given.reason)
 
     def _fetched(self, number: int, result: Result) -> None:
         self.fetching -= 1
@@ -428,17 +475,22 @@ class NodeMember(FakeNode):
         """Whether its data port answers just now."""
         return not self.process.is_frozen and self.world.random.random() >= self.fetch_faults
 
-    def take_blob(self, task: int, blob: bytes) -> str:
-        """Store what a client sends; return why not, or an empty string."""
-        if len(blob) < BIG:
-            self.core.on_put(task, Result(len(blob), blob))
-            return ""
-        place = self.store.allocate(len(blob))
+    def take_blob(self, task: int, blob: bytes, tell: Callable[[str], None]) -> None:
+        """Store what a client sends; tell it why not, or that it is here by an empty string."""
+        size = len(blob)
+        if size < BIG:
+            self.core.on_put(task, Result(size, blob))
+            tell("")
+            return
+        place = self.core.room.take(size)
         if place is None:
-            return "the store is full"
-        self.store.bytes[place] = blob
-        self.core.on_put(task, Result(len(blob), place=place))
-        return ""
+            ticket = self.world.count()
+            self._puts[ticket] = (task, blob, tell)
+            self.core.room.want_data(ticket, size)
+        else:
+            self.store.bytes[place] = blob
+            self.core.on_put(task, Result(size, place=place))
+            tell("")
 
     #: How likely a transfer from, to or through this node is to fail.
     fetch_faults = 0.0
@@ -453,6 +505,9 @@ class NodeMember(FakeNode):
             and not self.core.tasks
             and not self.fetching
             and not self.doing
+            and not self._inputs
+            and not self._puts
+            and self.core.room.is_idle
             and not self.starting
             and not any(worker.is_busy for worker in self.workers.values())
         )

@@ -6,8 +6,8 @@ has ended by then, which loses it. Who hears nothing for two seconds ends the co
 other end learns of it if its direction is whole, else by its own silence. A process that is frozen
 takes nothing in; its kernel goes on to accept connections and bytes.
 
-What was under way on a connection that its member gave up may arrive late, after what is said on
-the next one: within a connection there is an order, between two there is none.
+Some connections end as soon as they stand, and what was said on them arrives late, after what is
+said on the next one: within a connection there is an order, between two there is none.
 
 A connection can also be replaced without a word, as ZeroMQ does it: what was under way is lost,
 and what comes next comes by a route that the listening end does not know.
@@ -31,7 +31,7 @@ __all__ = ["Caller", "Connection", "Network", "Path"]
 _SILENCE = 2.0
 #: How often a connection that is refused is tried again.
 _RETRY = 0.1
-#: One in so many connections that are given up is heard late, by up to so many seconds.
+#: One in so many connections ends at once and is heard late, by up to so many seconds.
 _LATE_EVERY = 5
 _LATE_SECONDS = 1.5
 _TIME = struct.Struct("<d")
@@ -95,8 +95,8 @@ class Connection:
     __slots__ = (
         "caller",
         "down",
-        "is_late",
         "is_far_open",
+        "is_late",
         "is_near_open",
         "is_shaken",
         "path",
@@ -195,6 +195,17 @@ class Network:
         unsent, made.unsent = made.unsent, []
         for frames in unsent:
             self._push(made, made.up, made.path.up, self._arrive_up, frames)
+        number = int(made.route[1:])
+        if number % _LATE_EVERY == 0:
+            made.is_late = True
+            self._clock.after(0.01, self._end_near, made)
+            seconds = _LATE_SECONDS / (1 + number // _LATE_EVERY % 7)
+            self._clock.after(seconds, self._arrive_late, made)
+
+    def _arrive_late(self, made: Connection) -> None:
+        made.is_late = False
+        if not made.path.up.is_cut:
+            self._release_up(made)
 
     def _handshake_over(self, made: Connection) -> None:
         if not made.is_shaken and made.is_near_open:
@@ -260,19 +271,7 @@ class Network:
         if made.is_shaken:
             if not is_last_word_sent and self._random() < 0.5:
                 made.up.held.clear()
-            number = int(made.route[1:]) if made.is_far_open else 1
-            if number % _LATE_EVERY:
-                self._tell_end_far(made)
-            else:
-                made.is_late = True
-                seconds = _LATE_SECONDS / (1 + number // _LATE_EVERY % 7)
-                self._clock.after(seconds, self._arrive_late, made)
-
-    def _arrive_late(self, made: Connection) -> None:
-        made.is_late = False
-        if not made.path.up.is_cut:
-            self._release_up(made)
-        self._tell_end_far(made)
+            self._tell_end_far(made)
 
     def _tell_end_far(self, made: Connection) -> None:
         """The end of a connection goes to the scheduler, after all that was sent."""

@@ -408,6 +408,10 @@ class SteppedWorld:
         end = WorkerEnd(worker.number, worker.incarnation, "died", 0, "", worker.current())
         node.core.on_worker_end(end, self.now)
 
+    def worker_left(self, node: FakeNode, worker: FakeWorker) -> None:
+        """A worker process ended because it was told to."""
+        self.kill_worker(node, worker)
+
     def set_away(self, member: FakeNode | FakeClient, is_away: bool) -> None:
         member.is_away = is_away
         if is_away:

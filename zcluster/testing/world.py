@@ -34,6 +34,7 @@ from zcluster.testing.guard import forbidden
 from zcluster.testing.members import NodeMember, SchedulerMember
 from zcluster.testing.model import Model
 from zcluster.testing.network import Network, Path
+from zcluster.testing.stores import Storage
 
 __all__ = ["World"]
 
@@ -178,11 +179,12 @@ class World:
         workers: int = 1,
         slots: int = 1,
         resources: dict[str, float] | None = None,
+        storage: Storage | None = None,
     ) -> NodeMember:
         """Have a node connect; the process of one of the same name ends."""
         for old in [node for node in self.nodes if node.name == name]:
             self.lose_node(old)
-        node = self._last_of_name[name] = NodeMember(self, name, workers, slots, resources)
+        node = self._last_of_name[name] = NodeMember(self, name, workers, slots, resources, storage)
         self.nodes.append(node)
         return node
 
@@ -222,7 +224,7 @@ class World:
 
     def _kick(self, worker: FakeWorker) -> None:
         """Have a worker go on, if it has work."""
-        if worker.is_busy and not worker.stopped and id(worker) not in self._working:
+        if worker.can_step and not worker.stopped and id(worker) not in self._working:
             self._working.add(id(worker))
             chance = self.random.random
             seconds = 1e-5 + chance() ** 3 * 2e-3
@@ -253,8 +255,43 @@ class World:
     def _worker_ended(self, node: NodeMember, worker: FakeWorker, running: list[int]) -> None:
         if node.workers.get(worker.number) is worker:
             del node.workers[worker.number]
-            end = WorkerEnd(worker.number, worker.incarnation, "died", 0, "", running)
+            has_run = worker.has_run and not worker.is_doomed
+            if has_run and not running:
+                # One task that was there alone may have left a thread behind.
+                batches = node.core.workers[worker.number].batches
+                sent = [task for batch in batches for task in batch.tasks]
+                self.model.deaths.update(sent if len(sent) == 1 else ())
+            end = WorkerEnd(
+                worker.number, worker.incarnation, "died", 0, "", running, has_run=has_run
+            )
             node.core.on_worker_end(end, self.now)
+
+    def worker_left(self, node: NodeMember, worker: FakeWorker) -> None:
+        """A worker process ended because it was told to; what it has said counts."""
+        worker.stopped = True
+        for _, message, frames in self._links.pop(("worker>node", id(worker)), deque()):
+            node.process.deliver(self._hear_worker, node, worker, message, frames)
+        self._links.pop(("node>worker", id(worker)), None)
+        node.process.deliver(self._worker_is_gone, node, worker)
+
+    def _worker_is_gone(self, node: NodeMember, worker: FakeWorker) -> None:
+        if node.workers.get(worker.number) is worker:
+            del node.workers[worker.number]
+            end = WorkerEnd(worker.number, worker.incarnation, "ended", 0, "", [])
+            node.core.on_worker_end(end, self.now)
+
+    def node_left(self, node: NodeMember) -> None:
+        """A node was told to leave: it says goodbye, and its processes end."""
+        if node.is_gone:
+            return
+        node.line.talk.close()
+        node.is_gone = node.process.is_dead = True
+        self.ends.append((self.now, node.name, "it was retired"))
+        for worker in node.workers.values():
+            worker.stopped = True
+            self._links.pop(("worker>node", id(worker)), None)
+            self._links.pop(("node>worker", id(worker)), None)
+        self.nodes.remove(node)
 
     def lose_node(self, node: NodeMember, noticed: bool = True) -> None:
         """A node's processes end at once; ``noticed`` False: its host is gone, without a word."""

@@ -23,6 +23,9 @@ from zcluster.types import Buffer, Frames
 
 __all__ = ["Hub"]
 
+#: Seconds after which what was heard is answered, and only then more is heard.
+_BURST_SECONDS = 0.01
+
 
 class Hub:
     """Serves conversations on one address.
@@ -147,3 +150,5 @@ class Hub:
             if self._closed or not has_input(source):
                 return
             hear(source.recv_multipart(zmq.NOBLOCK), now)
+            if self._loop.now() - now > _BURST_SECONDS:
+                return  # what was asked has its answer before the rest

@@ -110,7 +110,7 @@ class _Dealer:
                 break
             if not talk.on_frames(current.recv_multipart(zmq.NOBLOCK), now):
                 return
-        talk.acknowledge(now)
+            talk.acknowledge(now)
 
 
 class Link:

@@ -104,7 +104,7 @@ def test_closing_settles_waits_and_questions_and_is_quick(client: Client, cluste
         time.sleep(0)  # gives the other thread its turn; there is no event for "it waits now"
     began = time.monotonic()
     client.close()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 4
     thread.join(5)
     assert "the client was closed" in str(raised[0])
     for ask in (client.statistics, lambda: client.submit(operator.neg, 1)):

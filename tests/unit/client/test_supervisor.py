@@ -140,7 +140,7 @@ def test_both_run_and_are_gone_after_the_stop(
     began = time.monotonic()
     supervisor.request_stop()
     assert supervisor.wait_stopped(10)
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 5
     assert [handle.process.returncode for handle in launcher.started] == [-signal.SIGTERM] * 2
     assert all(handle.closed for handle in launcher.started)
     assert not scratch.path.exists()

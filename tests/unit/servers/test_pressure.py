@@ -100,22 +100,57 @@ def bench() -> Iterator[Any]:
         each.close()
 
 
-def test_a_worker_that_is_charged_much_is_paused_until_it_is_well_below(
-    bench: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_worker_that_is_charged_much_is_paused_until_it_is_well_below(bench: Any) -> None:
     b = bench()
     assert b.look(79) == [("running", "")] * 2
-    with caplog.at_level(logging.WARNING):
-        (status, reason), other = b.look(81)
-        b.look(82)
+    (status, reason), other = b.look(81)
+    b.look(82)
     assert (status, other) == ("paused", ("running", ""))
     assert "81.00 MiB of memory for itself and 0 B of results, more than 80% of the 100" in reason
-    assert [r.getMessage() for r in caplog.records] == [
-        f"worker w0 gets no more work for now: {reason}"
-    ]
     assert b.look(76)[0][0] == "paused"
     assert b.look(74)[0] == ("running", "")
     assert b.killed == b.restarted == []
+
+
+def test_a_pause_is_logged_when_it_lasts_and_so_is_its_end(
+    bench: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While results go to disk it comes and goes ten times a second."""
+    b = bench()
+    with caplog.at_level(logging.WARNING):
+        for own in (81, 74, 81, 82, 74):
+            b.look(own)
+        assert not caplog.records
+        reason = b.look(81)[0][1]
+        monkeypatch.setattr(pressure_module, "_TELL_AFTER", 0.0)
+        for own in (81, 82, 74, 74):
+            b.look(own)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"worker w0 gets no more work for now: {reason}",
+        "worker w0 gets work again",
+    ]
+
+
+def test_results_that_cannot_leave_memory_pause_nobody_for_long(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a full disk: the store refuses more of them, and its task says why."""
+    b = bench()
+    worker = b.core.workers[0]
+    worker.made = 60 * MIB
+    assert b.look(30)[0][0] == "paused"
+    monkeypatch.setattr(pressure_module, "_STUCK_AFTER", 0.0)
+    worker.made = 55 * MIB
+    assert [b.look(30)[0][0] for _ in range(2)] == ["paused", "paused"]  # some went
+    assert [b.look(30)[0][0] for _ in range(2)] == ["running", "running"]
+    # What it has for itself pauses it still.
+    assert b.look(81)[0][0] == "paused"
+    assert b.look(30)[0][0] == "running"
+    # Once they have left, they count again.
+    worker.made = 0
+    b.look(30)
+    worker.made = 60 * MIB
+    assert b.look(30)[0][0] == "paused"
 
 
 def test_results_count_as_memory_of_who_made_them_but_end_nobody(bench: Any) -> None:
@@ -177,6 +212,33 @@ def test_a_worker_that_lost_its_memory_is_replaced_after_a_while_but_not_in_a_ta
     b.look(85)
     b.look(85)
     assert b.restarted == [0]
+
+
+def test_a_worker_that_begins_with_too_much_is_neither_paused_nor_replaced_for_ever(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another start of it would have as much. Its first task fails, and says why."""
+    b = bench()
+    b.own[100] = 96 * MIB
+    with caplog.at_level(logging.WARNING):
+        b.pressure.started(0)
+        b.pressure.started(1)
+        assert b.look(97)[0][0] == "running"
+        b.pressure.started(0)
+    assert [r.getMessage()[:57] for r in caplog.records] == [
+        "worker w0 has 96.00 MiB of memory before its first task, "
+    ]
+    assert b.look(90)[0][0] == "running"
+    assert (b.killed, b.restarted) == ([], [])
+    b.run(1)
+    b.look(97)
+    assert b.killed == [0]
+    c = bench()
+    c.own[100] = 76 * MIB
+    c.pressure.started(0)
+    assert c.look(90)[0][0] == "running"
+    c.look(96)  # another start would have less
+    assert c.restarted == [0]
 
 
 def test_a_worker_with_something_that_would_be_lost_is_not_replaced(bench: Any) -> None:

@@ -579,7 +579,7 @@ def test_a_hub_that_vanishes_is_lost_within_the_grace(room: Room) -> None:
     began = time.monotonic()
     room.hub.close("unheard")
     room.until(lambda: ear.lost)
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - began < 6
     assert "refuses connections" in ear.lost[0]
 
 

@@ -205,7 +205,7 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout(room: Room) -
     room.link(timeout=0.2)
     room.until(lambda: room.lost)
     assert room.lost == [f"nobody answered at {room.address} within 0.2 s"]
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 6
 
 
 def test_a_server_that_comes_up_later_is_found(room: Room) -> None:
@@ -384,7 +384,7 @@ def test_a_server_that_goes_away_is_lost_within_the_grace(room: Room) -> None:
     began = time.monotonic()
     room.server.close()
     room.until(lambda: room.lost)
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - began < 6
     assert room.lost[0].startswith(f"{room.address} refuses connections, for 0.")
 
 
@@ -394,7 +394,7 @@ def test_a_server_that_accepts_and_does_not_answer_has_more_time(room: Room) -> 
     began = time.monotonic()
     link._talk.reopen(room.loop.now())
     room.until(lambda: room.lost)
-    assert 0.5 <= time.monotonic() - began < 2
+    assert 0.5 <= time.monotonic() - began < 6
     assert room.lost[0].startswith(f"{room.address} does not answer, for 0.")
 
 

@@ -195,11 +195,12 @@ class ClientCore(Submitting):
         data = self._shelf.not_stored(task, node)
         if data is None:
             return
-        failure = Failure("store", reason)
+        data.failure = Failure("store", reason)
+        # Which tasks need it the scheduler knows: it says so, and they fail for this reason.
         self.say(Cancel([task], reason))
-        for record in list(self.wanted.values()):
-            if record.task == task or data in record.keeps:
-                self._settle_late(record, "failed", failure)
+        record = self.wanted.get(task)
+        if record is not None:
+            self._settle_late(record, "failed", data.failure)
 
     def unreachable(self, record: Wanted, node: int) -> None:
         """Take note that an announced result could not be fetched from a node."""
@@ -297,8 +298,13 @@ class ClientCore(Submitting):
         failure = Failure("cancelled", message.reason)
         for task in message.tasks:
             record = self.wanted.get(task)
-            if record is not None:
+            if record is None:
+                continue
+            stored_nowhere = next((data.failure for data in record.keeps if data.failure), None)
+            if stored_nowhere is None:
                 self._settle_late(record, "cancelled", failure)
+            else:
+                self._settle_late(record, "failed", stored_nowhere)
 
     def _on_nodes(self, message: Nodes, frames: Frames) -> None:
         for node in message.left:

@@ -107,9 +107,11 @@ class Data:
         Nodes that had no room, or could not be reached.
     open : int
         Puts under way.
+    failure : Failure or None
+        Why no node took it.
     """
 
-    __slots__ = ("blob", "is_argument", "open", "places", "refused", "task", "users")
+    __slots__ = ("blob", "failure", "is_argument", "open", "places", "refused", "task", "users")
 
     def __init__(self, task: int, blob: bytes, is_argument: bool, places: tuple[int, ...]) -> None:
         self.task = task
@@ -119,6 +121,7 @@ class Data:
         self.refused: set[int] = set()
         self.users = 0
         self.open = 0
+        self.failure: Failure | None = None
 
 
 class PutBlob(NamedTuple):

@@ -321,7 +321,7 @@ def _cancel_everything(s: SchedulerState) -> None:
         for client in s.wanters(task, page, row):
             wanted.setdefault(client.index, []).append(task)
     for index, tasks in wanted.items():
-        s.clients[index].resolved.clear()
+        s.clients[index].forget_news()
         ended = [task for task in tasks if not _is_open(s, task)]
         if ended:
             s.say(s.clients[index].peer, Cancelled(ended, RESTARTED))

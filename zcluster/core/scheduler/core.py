@@ -16,7 +16,7 @@ graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`
 only some workers may run in `restricted`; what is asked back in `recall`; tasks given
 and taken back in `assigning`; what nodes report in `results`; tasks that end without a
 result in `failing`; what clients want of others, or once more, in `wanting`; letting go
-in `releasing`; making again in `recomputing`; members that come and go in `membership`,
+in `releasing`; making again in `recomputing`; what clients are told of in `telling`; members that come and go in `membership`,
 and nodes that hand over what they have before they go in `retiring`;
 what people ask in `questions`, and what they ask of workers in `calls`; whether a message
 keeps its promises in `checking`; what must hold in `invariants`.
@@ -47,7 +47,7 @@ from zcluster.core.scheduler import (
 from zcluster.core.scheduler.calls import ASIDE, Calls
 from zcluster.core.scheduler.checking import check_message
 from zcluster.core.scheduler.dispatch import dispatch
-from zcluster.core.scheduler.pages import DATA, DELIVERED
+from zcluster.core.scheduler.pages import DATA
 from zcluster.core.scheduler.records import (
     ClientRecord,
     Effect,
@@ -56,6 +56,7 @@ from zcluster.core.scheduler.records import (
 )
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
+from zcluster.core.scheduler.telling import tell
 from zcluster.errors import ProtocolError
 from zcluster.protocol.messages import (
     Answer,
@@ -81,7 +82,6 @@ from zcluster.protocol.messages import (
     Received,
     Refused,
     Release,
-    Resolved,
     Restart,
     Restarted,
     Retire,
@@ -94,7 +94,7 @@ from zcluster.protocol.messages import (
     Welcome,
     Workers,
 )
-from zcluster.types import Buffer, Frames
+from zcluster.types import Frames
 
 __all__ = ["FREE_SECONDS", "PAUSE_SECONDS", "SchedulerCore"]
 
@@ -439,8 +439,8 @@ class SchedulerCore:
             output, self._output = self._output, []
             yield from output
         for client in s.clients.values():
-            if client.resolved:
-                yield from self._resolved(client)
+            if client.has_news:
+                yield from tell(s, client)
         yield from self._housekeeping()
         yield from dispatch(s)
         if s.dying:
@@ -502,43 +502,6 @@ class SchedulerCore:
                     frees.get(index, []), layers.get(index, []), functions.get(index, [])
                 )
                 yield s.nodes[index].peer, message, ()
-
-    def _resolved(self, client: ClientRecord) -> Iterator[Effect]:
-        """Tell a client of results: the bytes within its credit, else the place."""
-        s = self.state
-        pending, client.resolved = client.resolved, []
-        credit = s.settings.client_credit - client.in_flight
-        tasks: list[int] = []
-        lengths: list[int] = []
-        sizes: list[int] = []
-        holders: list[int] = []
-        blobs: list[Buffer] = []
-        lost: list[int] = []
-        for task, blob in pending:
-            if blob is None or len(blob) > credit:
-                found = s.find(task)
-                if found is None:
-                    continue
-                page, row = found
-                page.flags[row] &= ~DELIVERED & 0xFF
-                if page.state[row] != State.FINISHED:
-                    # Lost or released in between; if it is needed, it is told again.
-                    lost.append(task)
-                    continue
-                lengths.append(-1)
-                sizes.append(page.size[row])
-                holders.append(s.holders(task, page, row)[0])
-            else:
-                credit -= len(blob)
-                lengths.append(len(blob))
-                sizes.append(len(blob))
-                holders.append(-1)
-                blobs.append(blob)
-            tasks.append(task)
-        if lost:
-            recomputing.revive(s, lost)
-        if tasks:
-            yield client.peer, Resolved(tasks, lengths, sizes, holders), [b"".join(blobs)]
 
 
 def _output_for(client: int, message: Output, frames: Frames) -> tuple[Output, Frames]:

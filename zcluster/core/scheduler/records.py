@@ -33,10 +33,13 @@ __all__ = [
     "SchedulerSettings",
     "StuckProfile",
     "Submission",
+    "Tasks",
 ]
 
 #: The status of workers that take work; see `zcluster.protocol.records.WorkerInfo`.
 RUNNING = "running"
+#: For a client that falls behind, so many times its credit is kept as bytes.
+KEPT_CREDITS = 4
 #: Tasks a journal may name, for each of its entries.
 _NAMED = 10
 
@@ -63,8 +66,8 @@ class SchedulerSettings:
     inline_bytes : int
         Small results kept for consumers on other nodes, in bytes.
     client_credit : int
-        Bytes pushed to a client before it acknowledges; past that, results
-        are announced only.
+        Bytes pushed to a client before it acknowledges; past that, results wait, for a
+        few times as many bytes, or are announced only.
     batch : int
         The most tasks of one assign message.
     """
@@ -75,7 +78,7 @@ class SchedulerSettings:
     client_grace: float = 10.0
     kills: int = 3
     inline_bytes: int = 64 << 20
-    client_credit: int = 16 << 20
+    client_credit: int = 2 << 20
     batch: int = 512
     journal: int = 20_000
 
@@ -189,6 +192,50 @@ class Submission:
     complete: bool = False
 
 
+class Tasks:
+    """A queue of tasks that takes little room where many of them are consecutive."""
+
+    __slots__ = ("_first", "_starts", "_stops")
+
+    def __init__(self) -> None:
+        self._starts = array("q")
+        self._stops = array("q")
+        self._first = 0
+
+    def __bool__(self) -> bool:
+        return self._first < len(self._starts)
+
+    def add(self, task: int) -> None:
+        """Append a task."""
+        if self._stops and self._stops[-1] == task:
+            self._stops[-1] += 1
+        else:
+            self._starts.append(task)
+            self._stops.append(task + 1)
+
+    def take(self, most: int) -> list[int]:
+        """Remove and return up to ``most`` tasks, the oldest first."""
+        taken: list[int] = []
+        starts, stops = self._starts, self._stops
+        while self and len(taken) < most:
+            start, stop = starts[self._first], stops[self._first]
+            upto = min(stop, start + most - len(taken))
+            taken.extend(range(start, upto))
+            if upto == stop:
+                self._first += 1
+            else:
+                starts[self._first] = upto
+        if self._first * 2 >= len(starts):
+            del starts[: self._first], stops[: self._first]
+            self._first = 0
+        return taken
+
+    def clear(self) -> None:
+        """Forget all tasks."""
+        del self._starts[:], self._stops[:]
+        self._first = 0
+
+
 @dataclass(slots=True)
 class ClientRecord:
     """A client's session."""
@@ -205,8 +252,38 @@ class ClientRecord:
     submissions: dict[int, Submission] = field(default_factory=dict)
     #: Results to be said at the next flush: (task, bytes or None).
     resolved: list[tuple[int, Buffer | None]] = field(default_factory=list)
+    #: What of that waits for the client's credit: small results, and what is to be announced.
+    waiting: deque[tuple[int, Buffer]] = field(default_factory=deque)
+    untold: Tasks = field(default_factory=Tasks)
+    #: Bytes of results in ``resolved`` and ``waiting``.
+    kept_bytes: int = 0
+    #: When it was last given anything that had waited; no bytes are kept if that is long ago.
+    behind_since: float = 0.0
+    is_slow: bool = False
     #: Bytes sent and not acknowledged; the driver keeps it up to date.
     in_flight: int = 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether results are to be said to it: the driver is to note what is in flight."""
+        return bool(self.resolved or self.waiting or self.untold)
+
+    def settle(self, task: int, blob: Buffer, credit: int) -> bool:
+        """Note that a small result is to be said; return whether its bytes are kept for that."""
+        length = len(blob)
+        if self.is_slow or self.kept_bytes + length > KEPT_CREDITS * credit:
+            self.resolved.append((task, None))
+            return False
+        self.kept_bytes += length
+        self.resolved.append((task, blob))
+        return True
+
+    def forget_news(self) -> None:
+        """Say nothing of the results that were to be said."""
+        self.resolved.clear()
+        self.waiting.clear()
+        self.untold.clear()
+        self.kept_bytes = 0
 
 
 @dataclass(slots=True)

@@ -43,6 +43,7 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
     clients, wants, elsewhere = s.clients, s.wants, s.elsewhere
     bound, blocked = s.bound, node.blocked
     is_only_node = len(s.nodes) == 1
+    credit = s.settings.client_credit
     for task, attempt, length, size in zip(
         message.tasks, message.attempts, message.lengths, message.sizes, strict=True
     ):
@@ -92,9 +93,9 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
         if flags & WANTED:
             client = clients.get(task >> 40)
             if client is not None:
-                blob = frame[start:stop] if length >= 0 else None
-                client.resolved.append((task, blob))
-                if blob is not None and page.refs[row] == 1:
+                if length < 0:
+                    client.resolved.append((task, None))
+                elif client.settle(task, frame[start:stop], credit) and page.refs[row] == 1:
                     page.flags[row] |= DELIVERED
         if wants and task in wants:
             _tell_others(s, task, frame[start:stop] if length >= 0 else None)
@@ -119,8 +120,12 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
 def _tell_others(s: SchedulerState, task: int, blob: Buffer | None) -> None:
     for client_index in s.wants[task]:
         other = s.clients.get(client_index)
-        if other is not None:
-            other.resolved.append((task, blob))
+        if other is None:
+            continue
+        if blob is None:
+            other.resolved.append((task, None))
+        else:
+            other.settle(task, blob, s.settings.client_credit)
 
 
 def _accept_earlier(s: SchedulerState, task: int, page: Page, row: int, state: int) -> bool:

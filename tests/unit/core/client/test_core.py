@@ -596,10 +596,27 @@ def test_when_no_store_has_room_the_call_fails_and_says_so() -> None:
     for effect in core.take_effects():
         assert isinstance(effect, PutBlob)
         core.not_stored(effect.task, effect.node, "full")
-    assert record.state is scattered.state is State.ERROR
-    assert record.detail == scattered.detail == Failure("store", "full")
+    assert scattered.state is State.ERROR
     cancels = [message for message in messages(core) if isinstance(message, Cancel)]
     assert [message.reason for message in cancels] == ["full", "full"]
+    # Whether the call needs it the scheduler knows: the data may be at another node after all.
+    assert record.state is State.PENDING
+    core.on_message(Cancelled([record.task], "full"), [])
+    assert record.state is State.ERROR
+    assert record.detail == scattered.detail == Failure("store", "full")
+
+
+def test_what_does_not_need_the_data_that_no_store_has_room_for_goes_on() -> None:
+    core = make_core()
+    needed, other = large(core), core.scatter(b"v", "int")
+    put = next(effect for effect in core.take_effects() if isinstance(effect, PutBlob))
+    assert put.task not in (needed.task, other.task)
+    core.not_stored(put.task, put.node, "full")
+    for effect in core.take_effects():
+        assert isinstance(effect, PutBlob)
+        core.not_stored(effect.task, effect.node, "full")
+    core.on_message(Resolved([needed.task], [2]), [b"ok"])
+    assert needed.state is State.HERE
 
 
 def test_data_waits_for_the_first_node() -> None:
