@@ -19,6 +19,9 @@ TESTED := tests/unit zcluster $(wildcard examples) $(wildcard docs/*.md) $(wildc
 TESTED_WITH_PROCESSES := tests/processes
 RUN_TESTS = $(BIN)/python -m pytest --durations=10 --doctest-modules --doctest-glob='*.md' \
     -m 'not slow' $(PYTEST_FLAGS)
+# The slow ones, in parts of about the same length: two of them run side by side.
+RUN_SLOW = $(BIN)/python -m pytest --durations=10 -m 'slow or system' $(PYTEST_FLAGS)
+SLOW_PARTS := slow-first slow-second slow-others
 # What two runs print must not be mixed; an old make has to run one after the other.
 BESIDE := $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 # A file there that does not run by itself is shared code; echo.py is started by the others, and
@@ -28,7 +31,7 @@ BENCHMARKS := $(filter-out benchmarks/echo.py benchmarks/chaos.py,$(shell grep -
 # Commands that tests/system needs, each as command:debian-package. Nothing today.
 SYSTEM_COMMANDS :=
 
-.PHONY: help demo test test-units test-processes lint format bench docs test-system clean
+.PHONY: help demo test test-units test-processes lint format bench docs test-system clean $(SLOW_PARTS)
 .DELETE_ON_ERROR:
 
 help:
@@ -101,7 +104,16 @@ test-system: $(STAMP)-test
 	        exit 1; \
 	    fi; \
 	fi
-	$(BIN)/python -m pytest --durations=10 -m 'slow or system' $(PYTEST_FLAGS) tests
+	@$(MAKE) --no-print-directory --keep-going $(BESIDE) $(SLOW_PARTS)
+
+slow-first: $(STAMP)-test
+	$(RUN_SLOW) $(wildcard tests/processes/test_[a-l]*.py)
+
+slow-second: $(STAMP)-test
+	$(RUN_SLOW) $(wildcard tests/processes/test_[m-z]*.py) tests/processes/dask_names
+
+slow-others: $(STAMP)-test
+	$(RUN_SLOW) tests/unit tests/system
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build docs/generated

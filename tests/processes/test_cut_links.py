@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from zcluster.client import fetching
 from zcluster.distributed import Client, LocalCluster, wait
 from zcluster.errors import SchedulerLost
 
@@ -93,3 +97,23 @@ def test_a_cut_beyond_the_grace_fails_every_future_and_says_so(
             client.submit(operator.neg, 2)
         assert client.status == "closed"
         assert other.submit(operator.neg, 3).result(20) == -3  # nobody else is concerned
+
+
+def test_a_store_that_is_silent_for_a_while_takes_everything_in_the_end(
+    cluster: LocalCluster,
+    stopped: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no other node, and this one is not full: it is waited for."""
+    monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(fetching, "WATCH_SECONDS", 0.1)
+    large = [np.full(4_000_000, number) for number in range(2)]
+    with Client(cluster) as client:
+        nanny = client.submit(os.getppid).result(20)
+        stopped(nanny)
+        threading.Timer(3.0, os.kill, (nanny, signal.SIGCONT)).start()
+        futures = client.scatter(large)
+        total = client.submit(np.sum, large[1][:1_000_000], pure=False)
+        assert client.gather(client.map(np.sum, futures)) == [0, 4_000_000]
+        assert total.result(30) == 1_000_000
+        assert client.gather(futures)[1][-1] == 1

@@ -97,11 +97,11 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def moments() -> list[tuple[str, float]]:
-    """Return ten: four while it starts, four while it runs, two while it stops."""
+    """Return one while it starts, one while it runs, one while it stops."""
     number = seed()
     print(f"ZCLUSTER_TEST_SEED={number}")
     chance = random.Random(number)
-    phases = ["begin"] * 2 + ["started"] * 2 + ["ran"]
+    phases = ["begin", "started", "ran"]
     return [(phase, chance.uniform(0, PHASES[phase])) for phase in phases]
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_at_any_moment_is_prompt_and_leaves_nothing(until: Until) -> None
             processes = family(script)
             began = time.monotonic()
             os.killpg(script.pid, signal.SIGINT)
-            said = script.communicate(timeout=10)
+            said = script.communicate(timeout=30)
             took = time.monotonic() - began
         assert took < 12, f"it took {took:.1f} s to end: {said}"
         # Its last line was out: the signal came while the interpreter was ending.
@@ -131,7 +131,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_nothing(until: Until) -> None:
         for _ in range(2):
             os.killpg(script.pid, signal.SIGINT)
         began = time.monotonic()
-        script.communicate(timeout=10)
+        script.communicate(timeout=30)
         assert time.monotonic() - began < 12
     assert script.returncode in (-signal.SIGINT, 130)
     until(lambda: not any(map(is_running, processes)), 12)

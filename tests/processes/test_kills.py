@@ -341,12 +341,12 @@ def test_a_frozen_nanny_s_work_is_given_to_others_and_it_starts_over(
         began = time.monotonic()
         # 60 x 0.05 s on one worker are 3 s; suspect after 2 s.
         assert client.gather(futures) == [number * number for number in range(60)]
-        assert time.monotonic() - began < 6.5
+        assert time.monotonic() - began < 9.5, "it waited for the node's end"
         assert list(client.scheduler_info()["workers"]) == ["a-0"]
-        until(lambda: len(client.overview()["nodes"]) == 1, 13, "the node's end")
+        until(lambda: len(client.overview()["nodes"]) == 1, 30, "the node's end")
         assert time.monotonic() - began > 9, "a node that is away may come back for ten seconds"
         os.kill(nannies["b"], signal.SIGCONT)
-        client.wait_for_workers(2, 5)
+        client.wait_for_workers(2, 30)
         new = client.scheduler_info()["workers"]["b-0"]["pid"]
         assert new != old
         assert running(nannies["b"])
@@ -396,7 +396,7 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
     fault: str,
     share: float,
 ) -> None:
-    """The transfer is in progress, which the receiver's memory shows."""
+    """The transfer is in progress, which the receiver's memory shows while it is stopped."""
     commands.start_scheduler()
     sender, receiver = (commands.start_node(name, "--memory-limit=2GB") for name in "ab")
     with Client(scheduler_file=commands.file) as client:
@@ -411,17 +411,19 @@ def test_an_end_of_a_transfer_is_lost_at_some_chunk(
         deadline = time.monotonic() + 20
         while shared_memory(receiver) < share * SIZE:
             assert time.monotonic() < deadline, "nothing was transferred"
+        stopped(receiver)
+        assert shared_memory(receiver) < SIZE, "it was over before the fault"
         began = time.monotonic()
         if fault == "sender frozen":
             stopped(sender)
         else:
             os.kill(sender if fault == "sender killed" else receiver, signal.SIGKILL)
-        assert log.counts()["taken"] == 0, "it was over before the fault"
+        os.kill(receiver, signal.SIGCONT)
         assert taken.result(60) == SIZE
         took = time.monotonic() - began
         print(f"{fault} at {share:.0%}: taken {took:.2f} s later, made in {making:.2f} s")
         # Whoever waits for it gives up after 2.5 s at most; then it is made again.
-        assert took < 8 + 3 * making
+        assert took < 15 + 3 * making
         assert log.counts() == {"made": 1 if fault == "receiver killed" else 2, "taken": 1}
         if fault == "receiver killed":
             assert SIZE <= _stored(client, "a") < SIZE + (1 << 20)
@@ -463,7 +465,7 @@ def test_a_nanny_that_is_killed_once_a_second_is_back_soon_after(
 STALLING = """
 import signal, sys, time
 from zcluster.cli.worker import main
-signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3))
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(6))
 sys.exit(main())
 """
 
@@ -483,7 +485,7 @@ def test_a_nanny_whose_loop_stalls_is_told_of_and_nothing_else(
         os.kill(nanny, signal.SIGUSR1)
         began = time.monotonic()
         until(lambda: "node a's nanny is stalled" in commands.errors(), 10, "a warning")
-        assert time.monotonic() - began < 3, "it was told of too late"
+        assert time.monotonic() - began < 6, "it was told of too late"
         (node,) = client.overview()["nodes"]
         assert not node["away"]
         assert client.gather(futures) == [number * number for number in range(100)]

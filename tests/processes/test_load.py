@@ -90,7 +90,7 @@ def script(text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 def hear(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line, f"the script ended with {process.wait(5)}"
+    assert line, f"the script ended with {process.wait(20)}"
     return line.strip()
 
 
@@ -139,7 +139,7 @@ def test_a_flood_of_tiny_messages_leaves_others_their_turn(commands: Commands) -
             tell(flood)
             began = time.monotonic()
             while client.statistics()["events"] < events + 100_000:
-                assert time.monotonic() - began < 50, "the flood does not end"
+                assert time.monotonic() - began < 120, "the flood does not end"
                 trips.make()
                 assert client.submit(abs, -1, pure=False).result(20) == 1
                 peak = max(peak, memory(pid))
@@ -147,7 +147,7 @@ def test_a_flood_of_tiny_messages_leaves_others_their_turn(commands: Commands) -
             assert hear(flood) == "sent"
             tell(flood)
             flood.wait(10)
-        assert trips.report("during a flood") < 1.0  # 0.1 on a machine with nothing else to do
+        assert trips.report("during a flood") < 5  # 0.1 on a machine with nothing else to do
         assert peak - before < 64 * MIB
 
 
@@ -165,16 +165,16 @@ def test_a_node_that_does_not_read_costs_little_and_its_work_goes_elsewhere(
         client.wait_for_workers(2, 40)
         gate = str(tmp_path / "gate")
         held = client.map(wait_gate, [gate] * 2, pure=False, priority=1)
-        until(lambda: client.statistics()["states"]["assigned"] == 2, 10)
+        until(lambda: client.statistics()["states"]["assigned"] == 2, 30)
         futures = client.map(abs, range(100_000), pure=False)
-        until(lambda: client.statistics()["rows"] == 100_002, 30, "all to be queued")
+        until(lambda: client.statistics()["rows"] == 100_002, 60, "all to be queued")
         stopped(nanny)
         open_gate(gate)
         before = memory(pid)
         peak = before
         began = time.monotonic()
         while client.statistics()["states"]["finished"] < 100_002:
-            assert time.monotonic() - began < 60, "the other node does not do the work"
+            assert time.monotonic() - began < 120, "the other node does not do the work"
             peak = max(peak, memory(pid))
             time.sleep(0.05)  # between two looks
         print(f"{time.monotonic() - began:.1f} s, {(peak - before) / MIB:.0f} MiB more at most")
@@ -194,7 +194,7 @@ large = client.map(bytes, [10_000 + number % 9 for number in range(20_000)], pur
 client.statistics()
 print("asleep", flush=True)
 ctypes.PyDLL(None).sleep(int(sys.argv[3]))  # in C, with the interpreter's lock
-wait([*futures, *large], timeout=40)
+wait([*futures, *large], timeout=90)
 assert client.gather(futures) == list(range(int(sys.argv[2])))
 assert [len(each) for each in client.gather(large[:900])] == [*range(10_000, 10_009)] * 100
 print("done", flush=True)
@@ -216,7 +216,7 @@ def test_a_client_that_does_not_read_is_told_later_and_costs_little() -> None:
             peak = queued
             began = time.monotonic()
             while client.statistics()["states"]["finished"] < count + 20_000:
-                assert time.monotonic() - began < 60, "the work stands still"
+                assert time.monotonic() - began < 120, "the work stands still"
                 trips.make()
                 peak = max(peak, memory(cluster.pids[0]))
                 time.sleep(0.01)  # between two looks
@@ -226,14 +226,14 @@ def test_a_client_that_does_not_read_is_told_later_and_costs_little() -> None:
             assert peak - queued < 96 * MIB  # its credit, what is on its way, and room
             assert hear(asleep) == "done"
             tell(asleep)
-            asleep.wait(10)
+            asleep.wait(30)
 
 
 # ---------------------------------------------------------------------------------- tasks
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(800)
 def test_a_million_queued_tasks_fit_and_the_scheduler_answers(until: Until, tmp_path: Path) -> None:
     count, batch = 1_000_000, 50_000
     with LocalCluster(2, 1) as cluster, Client(cluster) as client, Client(cluster) as other:
@@ -248,7 +248,7 @@ def test_a_million_queued_tasks_fit_and_the_scheduler_answers(until: Until, tmp_
             futures.append(client.map(abs, range(start, start + batch), pure=False))
             trips.make()
         while other.statistics()["rows"] < count + 2:
-            assert time.monotonic() - began < 120, "they do not arrive"
+            assert time.monotonic() - began < 240, "they do not arrive"
             trips.make()
         queued = memory(cluster.pids[0])
         each = (queued - before) / count
@@ -265,7 +265,7 @@ def test_a_million_queued_tasks_fit_and_the_scheduler_answers(until: Until, tmp_
         print(f"run in {time.monotonic() - began:.0f} s, {peak / MIB:.0f} MiB at most")
         worst = trips.report("beside a million tasks")
         assert peak < 1024 * MIB
-        assert worst < 2.0  # 0.1 on a machine with nothing else to do
+        assert worst < 10  # 0.1 on a machine with nothing else to do
         assert client.gather(futures[7][::5000]) == list(range(7 * batch, 8 * batch, 5000))
         wait(held, timeout=10)
         del futures, held
@@ -299,7 +299,7 @@ def test_a_scheduler_without_descriptors_serves_who_is_there_and_recovers(
         for _ in range(150):
             stranger = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
             stranger.setblocking(False)
-        until(lambda: "has no file descriptors left" in commands.errors(), 10, "a warning")
+        until(lambda: "has no file descriptors left" in commands.errors(), 30, "a warning")
         began, spent = time.monotonic(), sum(psutil.Process(pid).cpu_times()[:2])
         while time.monotonic() - began < 1.5:
             trips.make()
@@ -307,12 +307,12 @@ def test_a_scheduler_without_descriptors_serves_who_is_there_and_recovers(
             time.sleep(0.01)  # an idle scheduler is wanted: what it spends is looked at
         share = (sum(psutil.Process(pid).cpu_times()[:2]) - spent) / (time.monotonic() - began)
         print(f"{share:.0%} of a processor")
-        assert trips.report("without descriptors") < 1.0
+        assert trips.report("without descriptors") < 5
         assert share < 0.6, "it spins"
         assert client.scheduler_info()["workers"]["a-0"]["pid"] == before
         stack.close()
         began = time.monotonic()
-        with Client(scheduler_file=commands.file, timeout=15) as late:
+        with Client(scheduler_file=commands.file, timeout=40) as late:
             print(f"a new client {time.monotonic() - began:.2f} s later")
             assert late.submit(abs, -2).result(20) == 2
         assert client.status == "running"

@@ -24,7 +24,7 @@ import pytest
 from zcluster.client.client import Client
 from zcluster.client.cluster import LocalCluster
 from zcluster.client.waiting import wait
-from zcluster.errors import OutOfMemory, WorkerKilledError
+from zcluster.errors import OutOfDisk, OutOfMemory, WorkerKilledError
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Commands
@@ -323,3 +323,39 @@ def test_roots_are_not_made_faster_than_they_are_used_up() -> None:
     shares = {name: float(share) for name, share, _ in found}
     # Were roots made ahead of what takes them, it would be 10 and more.
     assert all(share <= 1.3 for share in shares.values()), shares
+
+
+@pytest.mark.slow
+def test_results_that_neither_memory_nor_disk_has_room_for_stall_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its results alone would keep the worker paused: they can go nowhere."""
+    monkeypatch.setenv("ZCLUSTER_WORKER__SPILL_LIMIT", str(20 * MIB))
+    with Client(
+        n_workers=1, threads_per_worker=2, memory_limit=100 * MIB, local_directory=tmp_path
+    ) as client:
+        futures = client.map(make, range(16), pure=False)
+        wait(futures, timeout=90)
+        failed = [future for future in futures if future.status == "error"]
+        assert failed
+        with pytest.raises(OutOfDisk, match="--local-directory"):
+            failed[0].result(timeout=10)
+        for number, future in enumerate(futures):
+            if future.status == "finished":
+                assert float(future.result(timeout=30)[0]) == number
+
+
+def test_a_limit_below_what_a_bare_worker_has_is_an_error_and_not_a_storm() -> None:
+    with Client(n_workers=1, threads_per_worker=1, memory_limit=4 * MIB) as client:
+        pid = client.submit(os.getppid)  # it comes to an end, too quick to be seen or not
+        with contextlib.suppress(OutOfMemory):
+            pid.result(timeout=60)
+        with pytest.raises(OutOfMemory, match="give workers more"):
+            client.submit(time.sleep, 5).result(timeout=60)
+        # Between tasks it is left alone: to replace it would not help.
+        pids = {_pid(client) for _ in range(3) if not time.sleep(0.3)}
+        assert len(pids) == 1
+
+
+def _pid(client: Client) -> int:
+    return int(next(iter(client.scheduler_info()["workers"].values()))["pid"])

@@ -192,7 +192,7 @@ def test_restarts_while_thousands_of_tasks_run_and_workers_die() -> None:
                 asked = one.submit(restart_here, priority=10, pure=False)
                 wait(asked, 30)
                 assert asked.status == "cancelled"
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30
             one.wait_for_workers(2, 20)
             wait(futures, 30)
             _check_restarted(one, futures, 2)

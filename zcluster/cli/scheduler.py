@@ -98,7 +98,7 @@ def scheduler(
         # Not at the top: ZeroMQ and the messages, which --help can do without.
         from zcluster.servers.scheduler import SchedulerServer
 
-        server = SchedulerServer(settings)
+        server = SchedulerServer(settings, is_alone=True)
         if lifeline is None:
             click.echo(f"Scheduler at: {getattr(server, 'address', address)}", err=True)
         return stopper.run(server)

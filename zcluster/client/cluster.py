@@ -413,6 +413,10 @@ def _existing_folder(path: str | os.PathLike[str]) -> Path:
         raise InvalidArgument(
             f"local_directory {str(path)!r} is not a folder; make it first, or leave it out"
         )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidArgument(
+            f"local_directory {str(path)!r} cannot be written to; name another, or leave it out"
+        )
     return folder
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from zcluster.client.gates import begin_exit, leave_if_exiting
 from zcluster.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def default_client(allow_global: bool = True) -> Client:
         client = ref()
         if client is not None:
             return client
+    leave_if_exiting()
     raise ClientClosed("there is no live client in this process; make one with Client(...)")
 
 
@@ -148,6 +150,7 @@ def _forget(gone: weakref.ref[Client]) -> None:
 
 
 def _close_all() -> None:
+    begin_exit()
     # A second Ctrl-C means "at once": what is left ends with this process anyway.
     with suppress(KeyboardInterrupt):
         for client in reversed(live_clients()):

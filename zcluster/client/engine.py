@@ -30,7 +30,7 @@ import zmq
 from zcluster.client.bars import wait_with_bar
 from zcluster.client.callbacks import Callbacks
 from zcluster.client.fetching import DataPorts
-from zcluster.client.gates import Countdown, Deadline, Gate
+from zcluster.client.gates import Countdown, Deadline, Gate, leave_if_exiting
 from zcluster.client.outcomes import raise_ended
 from zcluster.client.shipping import BY_NAME, Shipper, environment
 from zcluster.core.client.core import ClientCore
@@ -169,6 +169,7 @@ class Engine:
     def check_usable(self) -> None:
         """Raise if nothing can be asked any more, saying why."""
         if self.core.ended is not None:
+            leave_if_exiting()
             raise_ended(self.core.ended)
 
     def wake(self) -> None:
@@ -226,6 +227,7 @@ class Engine:
         """Wait until all are settled (or one failed); return whether it was in time."""
         countdown = Countdown(stop_at_failure)
         if not self.watch(records, countdown):
+            leave_if_exiting()
             return True
         try:
             if stop_at_failure and any(record.state > State.HERE for record in records):
@@ -576,11 +578,18 @@ class Engine:
             self.tell(watched)
             self._loop.wake()
 
+        def is_silent() -> None:
+            with self.lock:
+                self.core.silent(task, node)
+                watched = self.core.take_settled()
+            self.tell(watched)
+            self._loop.wake()
+
         info = self.core.nodes.get(node)
         if info is None:
             take(f"node {node} left")
         else:
-            self._ports.put(info, task, blob, take)
+            self._ports.put(info, task, blob, take, is_silent)
 
     def _fetch_now(
         self,
@@ -599,4 +608,5 @@ class Engine:
                     info,
                     record.task,
                     partial(take, record, place.node),
+                    place.size,
                 )

@@ -4,6 +4,10 @@ A gate is a lock that is taken at first and released to open it: the cheapest th
 in Python that a signal interrupts. A `Countdown` watches records and opens when
 enough of them are settled. There is no polling anywhere.
 
+When the interpreter ends, clients are closed, and all that was waited for ends with them. Threads
+that are no daemons are over by then. A daemon, which is stopped at any point anyway, is not to
+print a traceback because of it: at a gate, and where it asks for something new, it ends silently.
+
 A coroutine waits at a `LoopGate`, which opens in its event loop: no thread waits for
 it. Event loops are looked at only where somebody runs one, so nothing here loads
 asyncio.
@@ -32,13 +36,29 @@ __all__ = [
     "Gate",
     "LoopCountdown",
     "LoopGate",
+    "begin_exit",
     "in_event_loop",
+    "leave_if_exiting",
     "running_loop",
 ]
 
 _FINISHED = (State.HERE, State.ANNOUNCED)
 #: Seconds that a task waits in its slot: leaving it takes two messages.
 _BRIEFLY = 0.002
+
+_is_exiting = False
+
+
+def begin_exit() -> None:
+    """Note that the interpreter ends."""
+    global _is_exiting
+    _is_exiting = True
+
+
+def leave_if_exiting() -> None:
+    """End this thread silently if it is a daemon and the interpreter ends."""
+    if _is_exiting and threading.current_thread().daemon:
+        raise SystemExit
 
 
 class Deadline:
@@ -83,13 +103,16 @@ class Gate:
 
         A task that waits long gives up its slot meanwhile.
         """
-        if running_task.get() is None:
-            return self._acquire(deadline.left)
-        left = deadline.left
-        if self._acquire(_BRIEFLY if left is None else min(left, _BRIEFLY)):
-            return True
-        with waiting(self.open):
-            return self._acquire(deadline.left)
+        try:
+            if running_task.get() is None:
+                return self._acquire(deadline.left)
+            left = deadline.left
+            if self._acquire(_BRIEFLY if left is None else min(left, _BRIEFLY)):
+                return True
+            with waiting(self.open):
+                return self._acquire(deadline.left)
+        finally:
+            leave_if_exiting()
 
     def _acquire(self, left: float | None) -> bool:
         return self._lock.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
@@ -177,14 +200,18 @@ class LoopGate:
 
         A task that runs a loop gives up its slot while any of its coroutines waits.
         """
-        with waiting(self.open):
-            if deadline.left is None:
-                await self._is_open
-                return True
-            import asyncio
+        try:
+            with waiting(self.open):
+                if deadline.left is None:
+                    await self._is_open
+                    return True
+                import asyncio
 
-            await asyncio.wait((self._is_open,), timeout=min(deadline.left, threading.TIMEOUT_MAX))
-            return self._is_open.done()
+                left = min(deadline.left, threading.TIMEOUT_MAX)
+                await asyncio.wait((self._is_open,), timeout=left)
+                return self._is_open.done()
+        finally:
+            leave_if_exiting()
 
 
 class LoopCountdown(Countdown):

@@ -32,7 +32,7 @@ from zcluster.types import Buffer
 __all__ = ["SLICE_LIMIT", "slices"]
 
 #: The longest frame of a slice, in bytes.
-SLICE_LIMIT = 4 << 20
+SLICE_LIMIT = 1 << 20
 
 # Estimates of what records take in the control frame, in bytes.
 _LAYER_BYTES, _PART_BYTES, _SLOT_BYTES = 100, 80, 16

@@ -73,8 +73,8 @@ class Refused(Message, frozen=True, tag="refused"):
 class Reconnect(Message, frozen=True, tag="reconnect"):
     """Say hello on a new connection; the one this comes over has no session here.
 
-    The answer to what is no hello, or one older than the session's connection. Otherwise a peer whose connection was given up at
-    one end only would speak to nobody, for ever.
+    The answer to what is no hello, or one older than the session's connection. Otherwise a peer
+    whose connection was given up at one end only would speak to nobody, for ever.
     """
 
 

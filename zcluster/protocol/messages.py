@@ -106,7 +106,18 @@ from zcluster.protocol.services import (
     Restarted,
     Sources,
 )
-from zcluster.protocol.transfers import Fetch, Map, Mapped, Missing, More, Put, Slice, Stored
+from zcluster.protocol.transfers import (
+    Fetch,
+    FetchSmall,
+    Map,
+    Mapped,
+    Missing,
+    More,
+    Put,
+    Slice,
+    Small,
+    Stored,
+)
 
 __all__ = [
     "CLIENT_TO_SCHEDULER",
@@ -137,6 +148,7 @@ __all__ = [
     "ErrorInfo",
     "Failed",
     "Fetch",
+    "FetchSmall",
     "Files",
     "Finished",
     "Free",
@@ -179,6 +191,7 @@ __all__ = [
     "Skipped",
     "Slice",
     "Slot",
+    "Small",
     "Sources",
     "Span",
     "Stop",
@@ -298,4 +311,17 @@ WORKER_TO_NODE = (
     Output,
     Called,
 )
-DATA_PORT = (Hello, Fetch, Slice, More, Missing, Put, Stored, Map, Mapped, Return)
+DATA_PORT = (
+    Hello,
+    Fetch,
+    FetchSmall,
+    Slice,
+    Small,
+    More,
+    Missing,
+    Put,
+    Stored,
+    Map,
+    Mapped,
+    Return,
+)

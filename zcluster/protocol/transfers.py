@@ -11,12 +11,14 @@ from zcluster.protocol.records import Message
 
 __all__ = [
     "Fetch",
+    "FetchSmall",
     "Map",
     "Mapped",
     "Missing",
     "More",
     "Put",
     "Slice",
+    "Small",
     "Stored",
 ]
 
@@ -28,6 +30,20 @@ class Fetch(Message, frozen=True, tag="fetch"):
     task: int
     kind: int = 0
     selection: list[int] = msgspec.field(default_factory=list)
+
+
+class FetchSmall(Message, frozen=True, tag="fetch-small"):
+    """Send the blobs of these tasks, those that are small and at hand, in one message."""
+
+    request: int
+    tasks: list[int]
+
+
+class Small(Message, frozen=True, tag="small"):
+    """The blobs asked for, joined in frame 0; those of length -1 are to be fetched alone."""
+
+    request: int
+    lengths: list[int]
 
 
 class Slice(Message, frozen=True, tag="slice"):

@@ -8,6 +8,7 @@ could do better with it, and to make the input again would not help.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,12 +24,17 @@ from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import has_input, monitor, socket, take_events
+from zcluster.transport.sockets import has_input, monitored_socket, take_events
 
 __all__ = ["Fetcher"]
 
+_log = logging.getLogger(__name__)
+
 #: Blobs up to this size stay in the nanny's heap.
 _SMALL = 16 << 10
+#: Where this process has no descriptor left for a connection, that is tried again after so
+#: many seconds, so many times for each holder.
+_AGAIN, _TRIES = 0.25, 20
 #: A holder that sends nothing for so long is given up.
 _PATIENCE = 2.0
 #: No task has this number: a request for it only ends an earlier one.
@@ -50,6 +56,7 @@ class _Fetch:
         "room",
         "seen",
         "target",
+        "tries",
     )
 
     def __init__(self, order: FetchOrder) -> None:
@@ -64,15 +71,17 @@ class _Fetch:
         self.heap: bytearray | None = None
         self.target: memoryview | None = None
         self.received = 0
+        #: Connections to the current holder that could not be made.
+        self.tries = 0
 
 
 class _Connection:
     """The connection to one node's data port."""
 
-    def __init__(self, index: int, sock: zmq.Socket[Any]) -> None:
+    def __init__(self, index: int, sock: zmq.Socket[Any], events: zmq.Socket[Any]) -> None:
         self.index = index
         self.socket = sock
-        self.monitor = monitor(sock)
+        self.monitor = events
         self.fetches: dict[int, _Fetch] = {}
 
 
@@ -116,6 +125,7 @@ class Fetcher:
         self._decoder = Decoder((Slice, Missing))
         self._next = 1
         self._watching = False
+        self._closed = False
 
     def fetch(self, order: FetchOrder) -> None:
         """Start to fetch an input."""
@@ -123,6 +133,7 @@ class Fetcher:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         for connection in list(self._connections.values()):
             self._disconnect(connection)
 
@@ -133,7 +144,13 @@ class Fetcher:
             info = self._nodes.get(fetch.node)
             if info is None:
                 continue
-            connection = self._connect(fetch.node, info)
+            try:
+                connection = self._connect(fetch.node, info)
+            except zmq.ZMQError as error:
+                if self._wait_for_descriptors(fetch, error):
+                    return
+                continue
+            fetch.tries = 0
             number = self._next
             self._next += 1
             fetch.seen = self._loop.now()
@@ -148,6 +165,30 @@ class Fetcher:
             return
         self._give_up(fetch, "", "")
 
+    def _wait_for_descriptors(self, fetch: _Fetch, error: zmq.ZMQError) -> bool:
+        """Try the same holder again in a moment; False if that was done often enough."""
+        for connection in list(self._connections.values()):
+            if not connection.fetches:
+                self._disconnect(connection)
+        fetch.tries += 1
+        if fetch.tries > _TRIES:
+            fetch.tries = 0
+            return False
+        if fetch.tries == 1:
+            _log.warning(
+                "no connection to node %d can be made for an input (%s); it is tried again: "
+                "raise the limit of open files (ulimit -n)",
+                fetch.node,
+                error,
+            )
+        fetch.nodes.insert(0, fetch.node)
+        self._loop.call_later(_AGAIN, lambda: self._try_again(fetch))
+        return True
+
+    def _try_again(self, fetch: _Fetch) -> None:
+        if not self._closed:
+            self._try_next(fetch)
+
     def _give_up(self, fetch: _Fetch, kind: str, reason: str) -> None:
         self._discard(fetch)
         if fetch.room is not None:
@@ -157,8 +198,8 @@ class Fetcher:
     def _connect(self, index: int, info: NodeInfo) -> _Connection:
         connection = self._connections.get(index)
         if connection is None:
-            made = socket(self._context, zmq.DEALER)
-            connection = self._connections[index] = _Connection(index, made)
+            made, events = monitored_socket(self._context, zmq.DEALER)
+            connection = self._connections[index] = _Connection(index, made, events)
             self._loop.add_socket(connection.monitor, lambda: self._on_event(connection))
             made.connect(info.data)
             self._loop.add_socket(made, lambda: self._receive(connection))

@@ -275,8 +275,8 @@ class Pressure:
         least, since = self._kept.get(number, (worker.made + 1, now))
         if worker.made < least:
             self._kept[number] = (worker.made, now)
-        elif worker.made and now - since >= _STUCK_AFTER:
-            self._stuck.add(number)
+        elif worker.made and now - since >= _STUCK_AFTER and not self._core.spilling.leaving:
+            self._stuck.add(number)  # and not only on its way to a slow disk
 
     def _tell(self, worker: WorkerRecord, now: float) -> None:
         """Log that a worker is paused, once it has been for a while, and that it is no more."""

@@ -29,6 +29,7 @@ from zcluster.protocol.messages import (
 )
 from zcluster.servers.aside import Aside
 from zcluster.servers.endings import Endings
+from zcluster.servers.garbage import Garbage
 from zcluster.servers.settings import SchedulerSettings
 from zcluster.servers.stalls import Stalls
 from zcluster.transport import lifeline
@@ -48,6 +49,8 @@ __all__ = ["SchedulerServer"]
 _log = logging.getLogger(__name__)
 #: How often members that are away are looked at.
 _TICK = 0.25
+#: With so many pages of tasks a search for garbage takes a few milliseconds.
+_FEW_PAGES = 32
 
 
 class SchedulerServer:
@@ -56,6 +59,8 @@ class SchedulerServer:
     Parameters
     ----------
     settings : SchedulerSettings
+    is_alone : bool
+        Whether nothing else lives in this process.
 
     Attributes
     ----------
@@ -70,12 +75,14 @@ class SchedulerServer:
         If the address may not be used.
     """
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: SchedulerSettings, is_alone: bool = False) -> None:
         if settings.log_level:
             config.configure_logging("scheduler", settings.log_level)
         check_address(settings.address, settings.insecure)
         self._settings = settings
         self._is_timer_set = False
+        self._is_alone = is_alone
+        self._garbage: Garbage | None = None
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -134,9 +141,13 @@ class SchedulerServer:
 
     def run(self) -> None:
         """Serve until `stop`."""
+        if self._is_alone:
+            self._garbage = Garbage(self._loop.now())
         try:
             self._loop.run()
         finally:
+            if self._garbage is not None:
+                self._garbage.close()
             self._aside.close()
             self._endings.close()
             if self._settings.scheduler_file is not None:
@@ -188,6 +199,8 @@ class SchedulerServer:
         for sentence in self._stalls.look(reachable, now):
             _log.warning("%s", sentence)
         self._core.state.refused_messages = self._hub.refused
+        if self._garbage is not None:
+            self._garbage.on_time(now, len(self._core.state.pages) < _FEW_PAGES)
         self._loop.call_later(_TICK, self._tick)
 
     # --------------------------------------------------------------------- effects out

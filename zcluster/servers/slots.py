@@ -474,14 +474,17 @@ class Slot:
             # Values in reference cycles may have been what kept leases from returning.
             grant = outbox.reserve(task, planned.size, self._tools.grant_timeout)
         if grant is None or grant.slab < 0:
-            reason = f"no answer within {self._tools.grant_timeout} s" if grant is None else ""
+            reason = (
+                f"no answer of node {self._tools.node} within {self._tools.grant_timeout} s; "
+                "release results, or give it more memory"
+                if grant is None
+                else grant.reason
+            )
             is_disk = grant is not None and grant.slab == _NO_DISK
             raise _Refusal(
                 "disk" if is_disk else "store",
                 (OutOfDisk if is_disk else StoreFull)(
-                    f"no room for a result of {planned.size} bytes in the store of node "
-                    f"{self._tools.node}: {reason or (grant and grant.reason)}; release results, "
-                    "or give the node more memory"
+                    f"no room for a result of {planned.size} bytes: {reason}"
                 ),
             )
         self._values.write((grant.slab, grant.offset, grant.length), planned)

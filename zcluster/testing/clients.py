@@ -356,6 +356,8 @@ class ClientMember:
         if self.core.ended is not None:
             return
         if reason:
+            # If no other node takes it, it is given up, and what needs it.
+            self.world.model.refused.add(effect.task)
             self.core.not_stored(effect.task, effect.node, reason)
         else:
             self.core.stored(effect.task, effect.node, len(effect.blob))

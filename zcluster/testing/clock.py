@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Clock", "Process"]
+__all__ = ["UNTOUCHED", "Clock", "Process"]
 
 #: The most messages that one round of a process's loop takes in.
 _BURST = 64
 #: How long a message may wait for the loop to look.
 _ROUND = 2e-4
+#: What a call in a process's loop returns after which nothing needs to be done.
+UNTOUCHED = object()
 
 
 class Clock:
@@ -62,11 +64,22 @@ class Clock:
         call(*args)
         return True
 
+    def run(self, end: float) -> bool:
+        """Make all calls that are due by ``end``; return whether there are later ones."""
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= end:
+            self.now, _, call, args = pop(heap)
+            self.events += 1
+            call(*args)
+        self.now = max(self.now, end)
+        return bool(heap)
+
 
 class Process:
     """A process with a loop: it takes what arrived, then its timers, then what follows of both.
 
     While it is frozen what arrives gathers, and timers are late. When it is dead nothing happens.
+    Where all calls of a round return `UNTOUCHED` nothing follows of them.
 
     Parameters
     ----------
@@ -90,7 +103,8 @@ class Process:
         """Have something that arrives now taken in."""
         if not self.is_dead:
             self._inbox.append((call, args))
-            self.wake()
+            if not self._is_awake:
+                self.wake()
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
         """Set a timer."""
@@ -130,16 +144,17 @@ class Process:
         if self.is_frozen or self.is_dead:
             return
         inbox = self._inbox
-        for _ in range(min(len(inbox), _BURST)):
-            call, args = inbox.popleft()
-            call(*args)
+        todo = [inbox.popleft() for _ in range(min(len(inbox), _BURST))]
+        if self._due:
+            todo += self._due
+            self._due = []
+        is_touched = not todo
+        for call, args in todo:
+            if call(*args) is not UNTOUCHED:
+                is_touched = True
             if self._is_over():
                 return
-        due, self._due = self._due, []
-        for call, args in due:
-            call(*args)
-            if self._is_over():
-                return
-        self._on_idle()
+        if is_touched:
+            self._on_idle()
         if inbox:
             self.wake()

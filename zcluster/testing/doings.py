@@ -134,7 +134,42 @@ def _restart(history: History, chance: random.Random, action: Action) -> None:
     client = history.some_client(chance)
     if client is not None:
         history.note_restart()
-        client.restart()
+        history.asking.restart(client)
+
+
+def _retire(history: History, chance: random.Random, action: Action) -> None:
+    """Nodes hand over what they have, and end."""
+    client = history.some_client(chance)
+    names = [node.name for node in history.nodes()]
+    if client is not None and names:
+        some = chance.sample(names, chance.randint(1, max(1, len(names) // 2)))
+        # What cannot leave a heap goes with it.
+        history.model.had_losses = True
+        history.asking.retire(client, some, close=chance.random() < 0.8)
+
+
+def _retire_workers(history: History, chance: random.Random, action: Action) -> None:
+    """Single workers end what they run, and themselves."""
+    client = history.some_client(chance)
+    names = [w.name for node in history.nodes() for w in node.core.workers.values()]
+    if client is not None and names:
+        history.model.had_losses = True
+        history.asking.retire(client, chance.sample(names, min(len(names), chance.randint(1, 2))))
+
+
+def _call(history: History, chance: random.Random, action: Action) -> None:
+    """A direct call is made, beside the tasks."""
+    client = history.some_client(chance)
+    if client is not None:
+        history.asking.call(client, chance)
+
+
+def _share(history: History, chance: random.Random, action: Action) -> None:
+    """Clients meet at locks, events, queues and variables."""
+    for _ in range(chance.randint(1, 4)):
+        client = history.some_client(chance)
+        if client is not None:
+            history.asking.share(client, chance)
 
 
 def _close_client(history: History, chance: random.Random, action: Action) -> None:
@@ -160,6 +195,10 @@ DOINGS: Mapping[str, Callable[[Any, random.Random, Action], None]] = {
     "copies": _copies,
     "recall": _recall,
     "restart": _restart,
+    "retire": _retire,
+    "retire_workers": _retire_workers,
+    "call": _call,
+    "share": _share,
     "close_client": _close_client,
     "new_client": _client,
 }

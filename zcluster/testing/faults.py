@@ -11,7 +11,9 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from zcluster.core.node import pausing
 from zcluster.testing.plans import Action
+from zcluster.testing.stores import AMPLE
 
 if TYPE_CHECKING:
     from zcluster.testing.histories import History
@@ -56,7 +58,10 @@ def _lose_node(history: History, chance: random.Random, action: Action) -> bool:
         return False
     was_working = bool(node.core.tasks)
     history.model.had_losses = history.model.had_silent_ports = True
-    history.world.lose_node(node, noticed=chance.random() < 0.7)
+    is_noticed = chance.random() < 0.7
+    if not is_noticed:
+        history.watch_absence(node, math.inf)
+    history.world.lose_node(node, noticed=is_noticed)
     if action.kind == "restart_node":
         history.world.restart_node(node.name, after=draw_seconds(chance, 0.05, 5.0))
     return was_working
@@ -67,7 +72,10 @@ def _freeze_node(history: History, chance: random.Random, action: Action) -> boo
     if node is None:
         return False
     history.model.had_losses = history.model.had_silent_ports = True
-    history.world.freeze(node, draw_seconds(chance, 0.1, 20.0))
+    seconds = draw_seconds(chance, 0.1, 20.0)
+    if not node.is_frozen:
+        history.watch_absence(node, seconds)
+    history.world.freeze(node, seconds)
     return bool(node.core.tasks)
 
 
@@ -75,6 +83,7 @@ def _freeze_scheduler(history: History, chance: random.Random, action: Action) -
     seconds = PERMITTED_PAUSE
     if chance.random() < 0.7:
         seconds = draw_seconds(chance, 0.1, PERMITTED_PAUSE)
+    history.note_pause(seconds)
     history.world.freeze(history.world.scheduler, seconds)
     return history.is_working
 
@@ -83,8 +92,9 @@ def _freeze_client(history: History, chance: random.Random, action: Action) -> b
     client = history.some_client(chance)
     if client is None:
         return False
-    history.note_away(client)
-    history.world.freeze(client, draw_seconds(chance, 0.1, 20.0))
+    seconds = draw_seconds(chance, 0.1, 20.0)
+    history.model.note_away([client.index], seconds)
+    history.world.freeze(client, seconds)
     return history.is_working
 
 
@@ -97,12 +107,15 @@ def _cut(history: History, chance: random.Random, action: Action) -> bool:
         member = history.some_client(chance)
     if member is None:
         return False
+    seconds = draw_seconds(chance, 0.1, 20.0)
     if action.kind == "cut_client":
-        history.note_away(member)
+        history.model.note_away([member.index], seconds)
     ways = chance.choice(((True, True), (True, True), (True, False), (False, True)))
+    if action.kind == "cut_node" and ways[0]:
+        history.watch_absence(member, seconds)
     history.world.cut(
         member,
-        draw_seconds(chance, 0.1, 20.0),
+        seconds,
         to_scheduler=ways[0],
         from_scheduler=ways[1],
         noticed=chance.random() < 0.5,
@@ -153,7 +166,8 @@ def _fill_store(history: History, chance: random.Random, action: Action) -> bool
     if node is None:
         return False
     store, limit = node.store, node.store.limit
-    history.model.had_full_stores = True
+    # With a disk results go there.
+    store.is_tight |= not store.has_disk or store.disk_limit < AMPLE
     store.limit = store.used + chance.choice((0, 50, 150))
 
     def restore() -> None:
@@ -161,6 +175,57 @@ def _fill_store(history: History, chance: random.Random, action: Action) -> bool
 
     history.on_heal(draw_seconds(chance, 0.01, 5.0), restore)
     return bool(node.core.tasks)
+
+
+def _spoil_disk(history: History, chance: random.Random, action: Action) -> bool:
+    """A node's disk is full, gives errors, or does not give back what was written to it."""
+    nodes = [node for node in history.nodes() if node.store.has_disk]
+    if not nodes:
+        return False
+    node = chance.choice(nodes)
+    store, space = node.store, node.store.disk_limit
+    # What was lost is not made again if it may run once; and a disk may be given up.
+    history.model.had_losses = store.is_tight = True
+    way, rate = chance.choice(("full", "errors", "flips")), chance.choice((0.3, 1.0))
+    if way == "full":
+        store.disk_limit = min(space, store.spilled + chance.choice((0, 150)))
+    elif way == "errors":
+        store.disk_errors = rate
+    else:
+        store.disk_flips = rate
+
+    def restore() -> None:
+        store.disk_errors = store.disk_flips = 0.0
+        store.disk_limit = max(store.disk_limit, space)
+
+    history.on_heal(draw_seconds(chance, 0.1, 10.0), restore)
+    return bool(node.core.tasks) and bool(store.spilled)
+
+
+def _press_memory(history: History, chance: random.Random, action: Action) -> bool:
+    """A node's memory is short: what is not in use goes to disk, if there is one."""
+    nodes = [node for node in history.nodes() if node.store.has_disk and not node.is_frozen]
+    if not nodes:
+        return False
+    node = chance.choice(nodes)
+    node.process.deliver(node.core.on_pressure, chance.choice((100, 1000)), history.world.now)
+    return bool(node.core.tasks)
+
+
+def _pause_workers(history: History, chance: random.Random, action: Action) -> bool:
+    """Workers have more memory than they should, and get no more work for a while."""
+    node = history.some_node(chance)
+    if node is None:
+        return False
+    numbers = [number for number in node.core.workers if chance.random() < 0.7]
+    reason = "it has more memory than it should"
+    node.process.deliver(pausing.pause, node.core, pausing.MEMORY, reason, numbers)
+
+    def resume() -> None:
+        node.process.deliver(pausing.resume, node.core, pausing.MEMORY, numbers)
+
+    history.on_heal(draw_seconds(chance, 0.01, 5.0), resume)
+    return bool(numbers) and bool(node.core.tasks)
 
 
 FAULT_KINDS: Mapping[str, Callable[[Any, random.Random, Action], bool]] = {
@@ -177,4 +242,7 @@ FAULT_KINDS: Mapping[str, Callable[[Any, random.Random, Action], bool]] = {
     "lose_client": _lose_client,
     "fail_fetches": _fail_fetches,
     "fill_store": _fill_store,
+    "spoil_disk": _spoil_disk,
+    "press_memory": _press_memory,
+    "pause_workers": _pause_workers,
 }

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from zcluster.errors import InvariantError
@@ -19,6 +20,13 @@ __all__ = ["forbidden"]
 _PURE = "zcluster.core."
 _TIME = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "time", "time_ns")
 _CHANCE = ("choice", "choices", "randint", "random", "randrange", "sample", "shuffle", "uniform")
+_PLACES: list[tuple[Any, str]] = [
+    *((time, name) for name in _TIME),
+    *((random, name) for name in _CHANCE),
+    (os, "urandom"),
+    (builtins, "open"),
+    (threading.Thread, "start"),
+]
 #: How far up it is looked for who asks.
 _DEPTH = 12
 
@@ -41,14 +49,7 @@ def forbidden(is_on: bool = True) -> Iterator[None]:
     if not is_on:
         yield
         return
-    places: list[tuple[Any, str]] = [
-        *((time, name) for name in _TIME),
-        *((random, name) for name in _CHANCE),
-        (os, "urandom"),
-        (builtins, "open"),
-        (threading.Thread, "start"),
-    ]
-    saved = [(owner, name, getattr(owner, name)) for owner, name in places]
+    saved = [(owner, name, getattr(owner, name)) for owner, name in _PLACES]
     for owner, name, call in saved:
         setattr(owner, name, _refusing(call, f"{getattr(owner, '__name__', owner)}.{name}"))
     try:
@@ -58,6 +59,7 @@ def forbidden(is_on: bool = True) -> Iterator[None]:
             setattr(owner, name, call)
 
 
+@cache
 def _refusing(call: Callable[..., Any], name: str) -> Callable[..., Any]:
     def refuse(*args: Any, **options: Any) -> Any:
         frame = sys._getframe(1)

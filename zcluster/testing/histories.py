@@ -24,11 +24,13 @@ from zcluster.core.scheduler.invariants import check_empty
 from zcluster.core.scheduler.questions import explain
 from zcluster.core.scheduler.states import State
 from zcluster.errors import InvariantError
+from zcluster.testing.asking import Asking
 from zcluster.testing.coverage import Coverage
 from zcluster.testing.doings import DOINGS
 from zcluster.testing.faults import FAULT_KINDS, PERMITTED_PAUSE
 from zcluster.testing.model import Model
 from zcluster.testing.plans import Action, Plan
+from zcluster.testing.stores import AMPLE, Storage
 from zcluster.testing.watching import Watcher
 from zcluster.testing.world import World
 
@@ -46,8 +48,12 @@ _FALSE_DEATHS = ("it could not be reached", "the client was away for too long")
 #: How nodes end that nothing has happened to.
 _ENDS = ("killed", "it was retired")
 
-#: For so long a restart may be on its way: whoever asked for it may be frozen, or cut off.
+#: For so long a restart may be on its way whose client is gone.
 _RESTART_SECONDS = 60.0
+
+#: Seconds within which the work of a node that is silent is given to others, and within which
+#: it is fenced.
+_SUSPECT_SECONDS, _FENCE_SECONDS = 3.0, 11.5
 
 #: How often a fault looks for a node that is at work.
 _AIMED = 0.7
@@ -147,6 +153,10 @@ class History:
         self._healing: list[Callable[[], None]] = []
         self._number = 0
         self._restarted_at = -_RESTART_SECONDS
+        self._paused_until = -1.0
+        self._is_healed = False
+        self.asking = Asking(self)
+        self.world.on_effect = self.asking.on_effect
 
     @property
     def model(self) -> Model:
@@ -216,6 +226,7 @@ class History:
     def liveness(self) -> None:
         """No more faults: everything that is wanted must come."""
         w = self.world
+        self._is_healed = True
         w.heal()
         for restore in self._healing:
             restore()
@@ -236,16 +247,35 @@ class History:
         for client in self.clients():
             client.release(list(client.wanted))
         w.run_until_quiet(LIVENESS_SECONDS)
+        if not w.run_until(lambda: not self.asking.waiting(), LIVENESS_SECONDS):
+            raise InvariantError(f"never answered: {self.asking.waiting()[0]}")
+        self._forget_things()
         for client in self.clients():
             client.close()
+        w.run_until(lambda: not w.core.state.clients and not len(w.core.calls), LIVENESS_SECONDS)
         w.run_until_quiet(LIVENESS_SECONDS)
         check_empty(w.core.state)
         if w.core.state.clients:
             left = [client.name for client in w.core.state.clients.values()]
             raise InvariantError(f"all clients have said goodbye, and {left} are still known")
+        self.asking.check_empty()
         w.sweep()
         for node in w.nodes:
             check_node_empty(node.core)
+            if node.core.calls or node.core.restarting:
+                raise InvariantError(
+                    f"node {node.name} still has the calls {node.core.calls}, and to restart "
+                    f"{node.core.restarting}"
+                )
+
+    def _forget_things(self) -> None:
+        """Have somebody forget what clients shared, and what that refers to."""
+        w = self.world
+        client = next(iter(self.clients()), None) or w.add_client("last")
+        w.run_until(lambda: client.is_ready, LIVENESS_SECONDS)
+        self.asking.forget_things(client)
+        client.release(list(client.wanted))
+        w.run_until_quiet(LIVENESS_SECONDS)
 
     # ----------------------------------------------------------------- liveness
 
@@ -311,7 +341,8 @@ class History:
     @property
     def is_restarting(self) -> bool:
         """Whether what is submitted now may still be cancelled by a restart."""
-        return self.world.now - self._restarted_at < _RESTART_SECONDS
+        is_recent = self.world.now - self._restarted_at < _RESTART_SECONDS
+        return is_recent and self.asking.is_restarting
 
     def note_restart(self) -> None:
         """All tasks there are may be cancelled; what workers run may be lost."""
@@ -319,10 +350,58 @@ class History:
         self.model.cancelled.update(self.model.specs)
         self.model.had_losses = True
 
-    def note_away(self, client: Any) -> None:
-        """A client will be away, perhaps for too long."""
-        self.model.had_absent_clients = True
-        self.model.gone.add(client.index)
+    def note_pause(self, seconds: float) -> None:
+        """The scheduler will stand still, and hear nobody."""
+        self._paused_until = max(self._paused_until, self.world.now + seconds)
+        self.model.note_away([client.index for client in self.world.clients], seconds)
+
+    def watch_absence(self, node: Any, seconds: float) -> None:
+        """Look whether a node that is silent for some time is given up as soon as it should be.
+
+        Work that it has goes to others within three seconds, and after ten it is fenced.
+        """
+        s = self.world.core.state
+        record = s.nodes.get(node.index)
+        if record is None or record.away_since is not None:
+            return
+        if seconds > _SUSPECT_SECONDS:
+            had = [
+                (task, page.attempt[row])
+                for task, page, row in s.rows()
+                if page.state[row] == State.ASSIGNED
+                and page.node[row] == node.index
+                and not page.layer[row].is_once
+            ]
+            began = self.world.now
+            self.world.at(_SUSPECT_SECONDS, self._check_given_away, node, began, had)
+        if seconds > _FENCE_SECONDS:
+            self.world.at(_FENCE_SECONDS, self._check_fenced, node, self.world.now)
+
+    def _was_watched(self, since: float) -> bool:
+        """Whether the fault lasted, and the scheduler was there to see it."""
+        return not self._is_healed and self._paused_until < since
+
+    def _check_given_away(self, node: Any, since: float, had: list[tuple[int, int]]) -> None:
+        if not self._was_watched(since):
+            return
+        for task, attempt in had:
+            found = self.world.core.state.find(task)
+            if found is None:
+                continue
+            page, row = found
+            is_there = page.state[row] == State.ASSIGNED and page.node[row] == node.index
+            if is_there and page.attempt[row] == attempt:
+                raise InvariantError(
+                    f"task {task} is still at node {node.name}, of which nothing was heard for "
+                    f"{_SUSPECT_SECONDS:g} s"
+                )
+
+    def _check_fenced(self, node: Any, since: float) -> None:
+        if self._was_watched(since) and node.index in self.world.core.state.nodes:
+            raise InvariantError(
+                f"node {node.name} is not fenced, and nothing was heard of it for "
+                f"{_FENCE_SECONDS:g} s"
+            )
 
     def on_heal(self, seconds: float, restore: Callable[[], None]) -> None:
         """Undo a fault after some time, or when all faults end."""
@@ -360,7 +439,17 @@ class History:
         if any(node.name == name for node in self.nodes()):
             self.model.had_losses = True
         resources = {"GPU": chance.choice((1.0, 2.0))} if chance.random() < 0.5 else None
-        self.world.add_node(name, chance.randint(1, 3), chance.randint(1, 3), resources)
+        workers, slots = chance.randint(1, 3), chance.randint(1, 3)
+        self.world.add_node(name, workers, slots, resources, _draw_storage(chance))
+
+
+def _draw_storage(chance: random.Random) -> Storage | None:
+    """Draw the memory of a node: many have more than they need, the others mostly a disk."""
+    if chance.random() < 0.5:
+        return None
+    limit = chance.choice((400, 1000, 3000))
+    target = chance.choice((0, 1, limit // 2))
+    return Storage(limit, target, chance.choice((0, 500, AMPLE, AMPLE, AMPLE)))
 
 
 def live(

@@ -33,7 +33,7 @@ from zcluster.protocol.messages import (
 )
 from zcluster.protocol.reception import PROBES, Reception
 from zcluster.storage.disk import DiskJob
-from zcluster.testing.clock import Process
+from zcluster.testing.clock import UNTOUCHED, Process
 from zcluster.testing.fakes import BIG, FakeNode, part_of
 from zcluster.testing.network import Connection, Path
 from zcluster.testing.stores import Storage
@@ -131,10 +131,24 @@ class Line:
         if connection is self.connection:
             self.talk.on_disconnected(self._world.now)
 
-    def on_frames(self, connection: Connection, frames: list[bytes]) -> None:
+    def on_frames(self, connection: Connection, frames: list[bytes]) -> object:
         """A message arrived."""
         if connection is self.connection and not self.talk.on_frames(frames, self._world.now):
             raise InvariantError("the scheduler said something that makes no sense to a member")
+        return None
+
+
+class _NodeLine(Line):
+    """A node's: of heartbeats, which are the conversation's own, nothing follows there."""
+
+    #: Set by the node when it is told something.
+    has_news = False
+
+    def on_frames(self, connection: Connection, frames: list[bytes]) -> object:
+        """A message arrived."""
+        self.has_news = False
+        super().on_frames(connection, frames)
+        return None if self.has_news else UNTOUCHED
 
 
 class SchedulerMember:
@@ -159,6 +173,7 @@ class SchedulerMember:
         )
         self._tokens = 0
         self._is_timer_set = False
+        self._has_news = False
         self._unchecked = 0
         world.network.listener = self.process
         world.network.on_frames = self._on_frames
@@ -192,18 +207,22 @@ class SchedulerMember:
 
     def _tick(self) -> None:
         self.core.on_time(self.world.now)
+        self._unchecked += 1
         self.process.call_later(_SCHEDULER_TICK, self._tick)
 
     def _on_hello(self, peer: int, hello: Hello) -> Welcome | Refused:
+        self._has_news = True
         return self.core.on_hello(peer, hello, self.world.now)
 
     def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
+        self._has_news |= type(message) is not Heartbeat
         self.core.on_message(peer, message, frames, self.world.now)
 
     def _on_gone(self, peer: int, reason: str) -> None:
         if reason:
             # All members keep to the protocol, whatever the network does to them.
             raise InvariantError(f"the session of peer {peer} was ended: {reason}")
+        self._has_news = True
         self.core.on_gone(peer, reason, self.world.now)
 
     # ---------------------------------------------------------------------- effects out
@@ -225,7 +244,8 @@ class SchedulerMember:
         elif again is not None and not self._is_timer_set:
             self._is_timer_set = True
             self.process.call_later(again, self._on_timer)
-        if self.world.is_checking:
+        if self.world.is_checking and self._has_news:
+            self._has_news = False
             self._unchecked += _FEW_ROWS
             if self._unchecked >= sum(len(page.state) for page in core.state.pages.values()):
                 self._unchecked = 0
@@ -284,7 +304,7 @@ class NodeMember(FakeNode):
         self._is_ticking = False
         self._unchecked = 0
         self._starting = 0
-        self.line = Line(world, self.process, self.path, self._converse)
+        self.line = _NodeLine(world, self.process, self.path, self._converse)
 
     def _converse(self, line: Line) -> Conversation:
         return Conversation(
@@ -315,17 +335,20 @@ class NodeMember(FakeNode):
         return Hello("node", PROTOCOL, "0", "3", self._id, token, seen, info)
 
     def _on_welcome(self, message: Welcome) -> None:
+        self.line.has_news = True
         self.index = message.index
         for info in message.nodes:
             self.core.nodes[info.index] = info
 
     def _on_message(self, message: Message, frames: Frames) -> None:
+        self.line.has_news = True
         if isinstance(message, Files):
             self.core.on_files(message, "", self.world.now)
         else:
             self.core.on_message(message, frames, self.world.now)
 
     def _on_lost(self, reason: str) -> None:
+        self.line.has_news = True
         self.world.node_lost(self, reason.startswith(_FENCED), reason)
 
     # ------------------------------------------------------------------------ effects
@@ -465,6 +488,8 @@ class NodeMember(FakeNode):
             if place is not None:
                 self.store.bytes[place] = blob
                 self.core.on_put(task, Result(len(blob), place=place))
+            else:
+                self.world.model.note_refused(task, self)
             tell(given.reason)
 
     def _fetched(self, number: int, result: Result) -> None:

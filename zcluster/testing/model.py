@@ -25,6 +25,9 @@ __all__ = ["KILLS", "Model", "Spec"]
 #: Workers a task may take down before it fails.
 KILLS = 3
 
+#: Seconds that a client may be away in all, and is surely not given up for gone.
+_GRACE = 8.0
+
 #: What a client says of its futures when its session is over.
 _OF_ABSENCE = frozenset({"scheduler", "closed"})
 
@@ -96,9 +99,11 @@ class Model:
         self.starts: Counter[int] = Counter()
         #: Whether anything was lost from which a task that runs once cannot come back.
         self.had_losses = False
-        #: Whether a store had no room, or a client may have been given up for dead.
-        self.had_full_stores = False
-        self.had_absent_clients = False
+        #: Tasks for whose results or inputs some node had no room, or data that none would take.
+        self.refused: set[int] = set()
+        #: Clients that may have been given up for gone, and for how long each was away.
+        self.missed: set[int] = set()
+        self._away: dict[int, float] = {}
         #: Whether a node's data port may have been silent for as long as clients wait for it.
         self.had_silent_ports = False
         self._values: dict[int, Any] = {}
@@ -132,6 +137,34 @@ class Model:
                 f"task {task} may run at most once and began {self.starts[task]} times, "
                 f"now at {place}"
             )
+
+    def note_refused(self, task: int, node: Any) -> None:
+        """Note that a node has no room for what a task makes or takes.
+
+        Raises
+        ------
+        InvariantError
+            If it should have.
+        """
+        if not node.store.is_tight:
+            raise InvariantError(
+                f"task {task} failed for want of room at node {node.name}, which has "
+                f"{node.store.used} of {node.store.limit} bytes in use, and a disk: "
+                f"{node.store.has_disk}"
+            )
+        self.refused.add(task)
+
+    def note_away(self, clients: Iterable[int], seconds: float) -> None:
+        """Note that clients (their indices) cannot be heard for some time."""
+        for client in clients:
+            self._away[client] = self._away.get(client, 0.0) + seconds
+            if self._away[client] > _GRACE:
+                self.missed.add(client)
+                self.gone.add(client)
+
+    def may_be_missed(self, client: Any) -> bool:
+        """Whether the scheduler may have given a client up for gone."""
+        return client.index in self.missed
 
     def retried(self, tasks: Iterable[int]) -> None:
         """Note that somebody asked for failed tasks to run again, and for what they failed of."""
@@ -230,7 +263,7 @@ class Model:
         return False
 
     def _may_end_by_itself(self, task: int, spec: Spec) -> bool:
-        if self.deaths[task] >= KILLS or spec.limited or self.had_full_stores:
+        if self.deaths[task] >= KILLS or spec.limited or task in self.refused:
             return True
         # A client that waits in vain for a node's data port says that it has it no more.
         if (spec.once or spec.actor) and (self.had_losses or self.had_silent_ports):
@@ -240,17 +273,6 @@ class Model:
         word = spec.word
         # It may raise too often, unless a failure was lost on its way.
         return word.startswith(b"flaky") and int(word[5:]) > spec.retries
-
-    def _data_of(self, task: int) -> set[int]:
-        """Return the data that a task is, or is made of."""
-        seen: set[int] = set()
-        stack = [task]
-        while stack:
-            at = stack.pop()
-            if at not in seen:
-                seen.add(at)
-                stack.extend(self.sources(at))
-        return {at for at in seen if self.specs[at].data is not None}
 
     def judge(self, task: int, outcome: Any) -> None:
         """Check an outcome that a client was told of: bytes, or what says why there are none.
@@ -268,9 +290,6 @@ class Model:
         info = outcome if isinstance(outcome, ErrorInfo) else getattr(outcome, "info", None)
         kind = info.kind if info is not None else getattr(outcome, "kind", "cancelled")
         fits = kind == expected or (kind == "lost" and task in self.adopted)
-        fits = fits or (kind in _OF_ABSENCE and self.had_absent_clients)
-        if kind == "store" and self.had_silent_ports and (data := self._data_of(task)):
-            # Nobody would take it, and what needs it is given up.
-            self.cancelled.update(data)
+        fits = fits or (kind in _OF_ABSENCE and bool(self.missed))
         if not fits and not self.may_fail(task):
             raise InvariantError(f"task {task} ended with {outcome!r}, expected {expected!r}")

@@ -49,8 +49,8 @@ class Caller(Protocol):
     def on_disconnected(self, connection: Connection) -> None:
         """The connection ended."""
 
-    def on_frames(self, connection: Connection, frames: list[bytes]) -> None:
-        """A message arrived."""
+    def on_frames(self, connection: Connection, frames: list[bytes]) -> object:
+        """A message arrived; return `zcluster.testing.clock.UNTOUCHED` if nothing follows."""
 
 
 class _Way:
@@ -242,9 +242,10 @@ class Network:
         frames: list[bytes],
     ) -> None:
         clock = self._clock
-        self._digest.update(_TIME.pack(clock.now))
-        self._digest.update(frames[0])
-        queue.last = max(queue.last, clock.now + self._delay(way))
+        self._digest.update(_TIME.pack(clock.now) + frames[0])
+        last = clock.now + self._delay(way)
+        if last > queue.last:
+            queue.last = last
         clock.at(queue.last, arrive, made, made.route, frames)
 
     def _arrive_up(self, made: Connection, route: bytes, frames: list[bytes]) -> None:

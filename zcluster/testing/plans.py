@@ -34,7 +34,11 @@ WORK: Mapping[str, float] = {
     "join": 0.3,
     "copies": 0.2,
     "recall": 0.3,
-    "restart": 0.05,
+    "restart": 0.1,
+    "retire": 0.15,
+    "retire_workers": 0.2,
+    "call": 0.2,
+    "share": 0.3,
     "close_client": 0.1,
     "new_client": 0.2,
 }
@@ -54,6 +58,9 @@ FAULTS = (
     "lose_client",
     "fail_fetches",
     "fill_store",
+    "spoil_disk",
+    "press_memory",
+    "pause_workers",
 )
 
 #: What `Cut` is made of: a number, a range, or a number and a size.

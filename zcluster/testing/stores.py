@@ -12,15 +12,19 @@ from zcluster.storage.arena import Range
 from zcluster.storage.disk import FIRST_SLAB, DiskJob, is_on_disk
 from zcluster.testing.values import part_of
 
-__all__ = ["Storage", "Store"]
+__all__ = ["AMPLE", "Storage", "Store"]
 
 _CHANGED = "the bytes are not those that were written"
+
+
+#: More than any history needs.
+AMPLE = 1 << 30
 
 
 class Storage(NamedTuple):
     """What a node has for results: bytes of memory, and on disk (0: there is none)."""
 
-    limit: int = 1 << 30
+    limit: int = AMPLE
     #: Bytes in memory from which on results go to disk.
     target: int = 0
     space: int = 0
@@ -52,6 +56,8 @@ class Store:
         #: How likely the disk is to change what is written, and not to do what it is asked for.
         self.disk_flips = 0.0
         self.disk_errors = 0.0
+        #: Whether there may have been no room for something.
+        self.is_tight = storage.limit < AMPLE and storage.space < AMPLE
 
     def allocate(self, size: int) -> Range | None:
         if self.used + size > self.limit:

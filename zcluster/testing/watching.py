@@ -30,7 +30,15 @@ from zcluster.core.scheduler.pages import PASSING, Page
 from zcluster.core.scheduler.states import TRANSITIONS as SCHEDULER_ARROWS
 from zcluster.core.scheduler.states import State
 from zcluster.errors import InvariantError
-from zcluster.protocol.messages import Copied, Copy, Finished, Message, Resolved, Unreachable
+from zcluster.protocol.messages import (
+    Copied,
+    Copy,
+    Finished,
+    Heartbeat,
+    Message,
+    Resolved,
+    Unreachable,
+)
 from zcluster.testing.coverage import UNKNOWN, Arrow, Coverage
 
 __all__ = ["Watcher"]
@@ -144,6 +152,8 @@ class Watcher:
         self._cause = ""
         self._named: frozenset[int] = frozenset()
         self._steps: list[tuple[int, int, int]] = []
+        #: Arrows by the states before and after, and the cause.
+        self._known: dict[tuple[int, int, str], tuple[str, ...]] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -197,6 +207,12 @@ class Watcher:
         def on_message(peer: int, message: Message, frames: Any, now: float) -> None:
             if self.trace is not None:
                 self.trace(f"{now:11.6f}  scheduler hears of peer {peer}: {message}")
+            if type(message) is Heartbeat:
+                self._begin("Heartbeat")
+                original(peer, message, frames, now)
+                if self._steps:
+                    raise InvariantError(f"a heartbeat changed task {self._steps[0][0]}")
+                return
             is_node = any(node.peer == peer for node in state.nodes.values())
             is_known = is_node or any(client.peer == peer for client in state.clients.values())
             self._see_at_scheduler(core, message, is_node)
@@ -243,6 +259,11 @@ class Watcher:
 
     def _scheduler_step(self, task: int, before: int, after: int) -> None:
         self._steps.append((task, before, after))
+        key = (before, after, "Failed of it" if task in self._named else self._cause)
+        arrow = self._known.get(key)
+        if arrow is not None:
+            self._arrows[arrow] += 1
+            return
         names = _NAMES[before], _NAMES[after]
         events = _SCHEDULER_EVENTS.get(names)
         if events is None:
@@ -250,10 +271,10 @@ class Watcher:
             return
         event = events[0]
         if len(events) > 1:
-            cause = "Failed of it" if task in self._named else self._cause
             table = _SCHEDULER_CAUSES[names]
-            event = table.get(cause, table[""])
-        self._count("scheduler", names[0], event, names[1])
+            event = table.get(key[2], table[""])
+        self._known[key] = ("scheduler", names[0], event, names[1])
+        self._arrows[self._known[key]] += 1
 
     def _see_at_scheduler(self, core: SchedulerCore, message: Message, is_node: bool) -> None:
         tasks = getattr(message, "tasks", None)

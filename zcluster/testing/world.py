@@ -26,7 +26,7 @@ from typing import Any
 from zcluster.core.node.records import WorkerEnd
 from zcluster.core.scheduler.records import SchedulerSettings
 from zcluster.errors import InvariantError
-from zcluster.protocol.messages import Free, Message
+from zcluster.protocol.messages import Failed, Free, Message
 from zcluster.testing.clients import ClientMember
 from zcluster.testing.clock import Clock, Process
 from zcluster.testing.fakes import FakeNode, FakeWorker, through
@@ -197,6 +197,10 @@ class World:
     def post(self, way: str, who: Any, message: Message, frames: Sequence[Any]) -> None:
         """Put a message on its way: between a nanny and its workers, or to the scheduler."""
         if way == "node>scheduler":
+            if isinstance(message, Failed):
+                for task, which in zip(message.tasks, message.which, strict=True):
+                    if message.errors[which].kind in ("store", "disk"):
+                        self.model.note_refused(task, who)
             who.line.talk.send(message, frames, self.now)
             return
         node, worker = who if way == "worker>node" else (who.node, who)
@@ -445,23 +449,19 @@ class World:
 
     def _run(self, end: float, condition: Callable[[], bool] | None) -> bool:
         clock = self.clock
-        step = clock.step
-        look = self.now
         was_so = False
         with forbidden(self.is_checking):
-            while True:
-                if condition is not None and clock.now >= look:
-                    # Twice: what is under way within a process is not looked at.
-                    is_so = condition()
-                    if is_so and was_so:
-                        return True
-                    was_so = is_so
-                    look = clock.now + _LOOK
-                due = clock.next_time
-                if due is None or due > end:
-                    clock.now = end
-                    return condition is not None and condition()
-                step()
+            while condition is not None:
+                # Twice: what is under way within a process is not looked at.
+                is_so = condition()
+                if is_so and was_so:
+                    return True
+                was_so = is_so
+                if clock.now >= end:
+                    return is_so
+                clock.run(min(clock.now + _LOOK, end))
+            clock.run(end)
+        return False
 
     @property
     def is_quiet(self) -> bool:

@@ -8,6 +8,7 @@ itself and drop what was queued, silently.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import zmq
 from zcluster.protocol.conversation import Conversation
 from zcluster.protocol.messages import Heartbeat, Hello, Message, Welcome
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import has_input, monitor, socket
+from zcluster.transport.sockets import has_input, monitored_socket
 from zcluster.types import Buffer, Frames
 
 __all__ = ["RECEIVE_BURST", "Link", "send_frames"]
@@ -28,6 +29,7 @@ RECEIVE_BURST = 64
 _COPY_LIMIT = 1 << 16
 
 _EVENT = struct.Struct("=hi")
+_log = logging.getLogger(__name__)
 
 
 def send_frames(target: zmq.Socket[Any], frames: Sequence[Buffer]) -> None:
@@ -50,8 +52,14 @@ class _Dealer:
         self._monitor: zmq.Socket[Any] | None = None
 
     def open(self) -> None:
-        made = socket(self._context, zmq.DEALER)
-        self._socket, self._monitor = made, monitor(made)
+        try:
+            made, events = monitored_socket(self._context, zmq.DEALER)
+        except zmq.ZMQError as error:
+            if not self.talk.token:
+                raise  # nobody was spoken to, and whoever starts this end is told
+            _log.warning("no connection to %s can be made now: %s", self._address, error)
+            return
+        self._socket, self._monitor = made, events
         self._loop.add_socket(self._monitor, self._on_event)
         self._loop.add_socket(made, self._receive)
         made.connect(self._address)
@@ -59,7 +67,8 @@ class _Dealer:
             self.talk.on_connected()  # ZeroMQ tells of no events there
 
     def send(self, frames: Sequence[Buffer]) -> bool:
-        assert self._socket is not None
+        if self._socket is None:
+            return False
         try:
             send_frames(self._socket, frames)
         except zmq.ZMQError:

@@ -18,6 +18,7 @@ __all__ = [
     "check_address",
     "has_input",
     "monitor",
+    "monitored_socket",
     "socket",
     "take_events",
 ]
@@ -91,6 +92,24 @@ def monitor(watched: zmq.Socket[Any]) -> zmq.Socket[Any]:
     """Return a socket on which a socket's connection events arrive."""
     made: zmq.Socket[Any] = watched.get_monitor_socket(_MONITORED)
     return made
+
+
+def monitored_socket(
+    context: zmq.Context[Any], kind: int
+) -> tuple[zmq.Socket[Any], zmq.Socket[Any]]:
+    """Make a socket and its `monitor`.
+
+    Raises
+    ------
+    zmq.ZMQError
+        If the process has no descriptors left for both; then neither is there.
+    """
+    made = socket(context, kind)
+    try:
+        return made, monitor(made)
+    except zmq.ZMQError:
+        made.close(0)
+        raise
 
 
 def take_events(source: zmq.Socket[Any], shedder: Shedder | None = None) -> tuple[bool, int]:

@@ -35,6 +35,7 @@ from zcluster.protocol.messages import (
     ErrorInfo,
     Failed,
     Fetch,
+    FetchSmall,
     Hello,
     Layer,
     Map,
@@ -50,6 +51,7 @@ from zcluster.protocol.messages import (
     Return,
     Scattered,
     Slice,
+    Small,
     Stored,
     Submit,
     Unreachable,
@@ -150,6 +152,11 @@ class PretendNode:
             self._send(peer, Missing(message.request))
         else:
             self._sending[peer, message.request] = message.task, 0
+
+    def _on_fetchsmall(self, peer: bytes, message: FetchSmall, frames: list[bytes]) -> None:
+        blobs = [self.blob(task) if task in self.ranges else None for task in message.tasks]
+        lengths = [-1 if blob is None else len(blob) for blob in blobs]
+        self._send(peer, Small(message.request, lengths), b"".join(filter(None, blobs)))
 
     def _on_more(self, peer: bytes, message: More, frames: list[bytes]) -> None:
         task, sent = self._sending.get((peer, message.request), (-1, 0))

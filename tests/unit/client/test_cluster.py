@@ -72,6 +72,12 @@ def test_no_workers_at_all_is_possible() -> None:
     assert split_machine(0, None, 8)[0] == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there /proc takes no files")
+def test_a_folder_for_results_that_cannot_be_written_to_is_refused_at_the_call() -> None:
+    with pytest.raises(InvalidArgument, match="'/proc/self' cannot be written to; name another"):
+        LocalCluster(local_directory="/proc/self")
+
+
 def test_a_limit_above_the_machine_warns_and_does_not_fail() -> None:
     for make in (LocalCluster, Client):  # what comes after is wrong, so that nothing is started
         with (

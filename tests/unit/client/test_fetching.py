@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import zmq
 from zcluster.client import fetching
 from zcluster.client.fetching import DataPorts
 from zcluster.client.gates import Deadline, Gate
-from zcluster.protocol.messages import Fetch, Map, NodeInfo, Return
+from zcluster.protocol.messages import Fetch, FetchSmall, Map, NodeInfo, Return
 from zcluster.transport.loop import Loop
 
 BLOB = bytes(range(256)) * 4000  # a megabyte, in eleven slices
@@ -42,7 +44,9 @@ class Rig:
         assert gate.wait(Deadline(10))
         return got[0]
 
-    def put(self, node: NodeInfo, task: int, blob: bytes) -> str:
+    def put(
+        self, node: NodeInfo, task: int, blob: bytes, silent: Callable[[], None] = lambda: None
+    ) -> str:
         gate = Gate()
         got: list[str] = []
 
@@ -50,7 +54,7 @@ class Rig:
             got.append(reason)
             gate.open()
 
-        self.loop.post(lambda: self.ports.put(node, task, blob, done))
+        self.loop.post(lambda: self.ports.put(node, task, blob, done, silent))
         assert gate.wait(Deadline(10))
         return got[0]
 
@@ -163,5 +167,96 @@ def test_a_node_that_does_not_answer_is_given_up(
     monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(fetching, "WATCH_SECONDS", 0.02)
     with cluster.frozen():
-        reason = rig.put(cluster.nodes[0].info, 7, BLOB)
+        _, reason = rig.fetch(cluster.nodes[0].info, 7)
     assert reason == "node node0 did not answer within 0.01 s"
+
+
+def test_a_node_that_does_not_take_a_blob_is_waited_for(
+    rig: Rig, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(fetching, "WATCH_SECONDS", 0.02)
+    node = cluster.nodes[0]
+    told: list[None] = []
+    done: list[str] = []
+    is_enough = Gate()
+
+    def silent() -> None:
+        told.append(None)
+        if len(told) == 3:
+            is_enough.open()
+
+    with cluster.frozen():
+        rig.loop.post(lambda: rig.ports.put(node.info, 7, BLOB, done.append, silent))
+        assert is_enough.wait(Deadline(10))
+        assert not done
+    cluster.until(lambda: done)
+    assert done == [""]
+    assert cluster.do(lambda: node.blob(7) == BLOB)
+
+
+def test_small_results_come_many_at_a_time(rig: Rig, cluster: Any) -> None:
+    node = cluster.nodes[0]
+    blobs = {task: b"%d" % task * 1000 for task in range(3000)}
+    cluster.do(lambda: [node.store(task, blob) for task, blob in blobs.items()])
+    got, failed = rig.fetch_all(node.info, {task: len(blob) for task, blob in blobs.items()})
+    assert got == blobs
+    assert failed == {}
+    asked = [m.tasks for m in node.heard if isinstance(m, FetchSmall)]
+    assert sum(asked, []) == list(range(3000))
+    assert 12 <= len(asked) <= 20
+    assert not [m for m in node.heard if isinstance(m, Map | Fetch)]
+
+
+def test_a_small_result_that_is_not_at_hand_is_fetched_alone(rig: Rig, cluster: Any) -> None:
+    node = cluster.nodes[0]
+    cluster.do(lambda: node.store(7, b"seven"))
+    got, failed = rig.fetch_all(node.info, {7: 5, 8: 5})
+    assert got == {7: b"seven"}
+    assert failed == {8: "node node0 does not have it"}
+
+
+def test_a_silent_node_is_given_up_with_all_that_was_to_be_asked_of_it(
+    rig: Rig, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(fetching, "WATCH_SECONDS", 0.02)
+    with cluster.frozen():
+        got, failed = rig.fetch_all(cluster.nodes[0].info, dict.fromkeys(range(5000), 5))
+    assert got == {}
+    assert set(failed.values()) == {"node node0 did not answer within 0.01 s"}
+    assert len(failed) == 5000
+
+
+def test_without_descriptors_a_connection_is_made_later(
+    rig: Rig, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_AGAIN", 0.01)
+    node = cluster.nodes[0]
+    cluster.do(lambda: node.store(7, BLOB))
+    real, tries = fetching.socket, []
+
+    def full(*arguments: Any) -> Any:
+        tries.append(None)
+        if len(tries) < 3:
+            raise zmq.ZMQError(errno.EMFILE)
+        return real(*arguments)
+
+    monkeypatch.setattr(fetching, "socket", full)
+    view, reason = rig.fetch(node.info, 7)
+    assert (view == BLOB, reason) == (True, "")
+    assert len(tries) == 3
+
+
+def test_without_descriptors_for_long_a_fetch_fails(
+    rig: Rig, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_AGAIN", 0.001)
+
+    def full(*arguments: Any) -> Any:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(fetching, "socket", full)
+    view, reason = rig.fetch(cluster.nodes[0].info, 7)
+    assert view is None
+    assert reason == "no connection to node node0 can be made: Too many open files"

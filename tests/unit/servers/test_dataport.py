@@ -19,6 +19,7 @@ from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     DATA_PORT,
     Fetch,
+    FetchSmall,
     Map,
     Mapped,
     Message,
@@ -27,6 +28,7 @@ from zcluster.protocol.messages import (
     Put,
     Return,
     Slice,
+    Small,
     Stop,
     Stored,
 )
@@ -511,3 +513,21 @@ def test_a_put_waits_for_room(node: Node) -> None:
     node.until(lambda: peer.told)
     assert isinstance(peer.told[0][0], More)
     assert len(blob) > 7 * MIB
+
+
+def test_a_put_that_waits_for_room_and_is_said_again_gets_it_once(node: Node) -> None:
+    node.keep(5, np.zeros(7 * MIB, "u1"))
+    peer = Peer(node)
+    node.until(lambda: node.core.now)
+    peer.say(Put(1, 6, 2 * MIB))
+    node.until(lambda: node.core.room.waiting)
+    for _ in range(3):
+        peer.say(Put(1, 6, 2 * MIB))
+    peer.ask(Put(2, 7, 0))  # the port has heard all of them
+    assert len(node.core.room.waiting) == 1
+    node.drop(5)
+    node.until(lambda: len(peer.told) > 1)
+    assert [type(message) for message, *_ in peer.told] == [Missing, More]
+    peer.ask(Put(1, 6, 0))  # that was enough: the room goes back
+    assert not node.core.room.waiting
+    assert not node.port._receiving

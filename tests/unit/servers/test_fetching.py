@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,6 +286,55 @@ def test_a_holder_that_goes_away_is_given_up_at_once(bench: Bench) -> None:
     bench.until(lambda: bench.fetched)
     assert time.monotonic() - began < 1.9
     assert bench.fetched[1].blob == blob
+
+
+@pytest.fixture
+def descriptors(bench: Bench) -> Iterator[Callable[[bool], None]]:
+    """Take all file descriptors that this process may open, or give them back."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+
+    def take(take_all: bool) -> None:
+        if not take_all:
+            while taken:
+                os.close(taken.pop())
+            return
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[0], 256), limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+
+    yield take
+    take(False)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_without_descriptors_a_fetch_waits_and_holders_are_not_blamed(
+    bench: Bench, descriptors: Callable[[bool], None]
+) -> None:
+    blob = bench.holder(1).keep(1, [1, 2, 3])
+    descriptors(True)
+    bench.order(1, [1])
+    began = time.monotonic()
+    bench.until(lambda: time.monotonic() - began > 2.5 * fetching._AGAIN)
+    assert not bench.fetched
+    assert not bench.failed
+    descriptors(False)
+    bench.until(lambda: bench.fetched)
+    assert bench.fetched[1].blob == blob
+
+
+def test_without_descriptors_for_long_a_fetch_fails(
+    bench: Bench, descriptors: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_AGAIN", 0.001)
+    bench.holder(1)
+    bench.holder(2)
+    descriptors(True)
+    bench.order(7, [1, 2])
+    bench.until(lambda: bench.failed)
+    descriptors(False)
+    assert bench.failed == [(7, 2, "", "")]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -620,8 +620,8 @@ time.sleep(60)
 @pytest.mark.parametrize(
     ("number", "seconds"),
     [
-        (signal.SIGKILL, 1.0),  # the system closes its connection
-        (signal.SIGSTOP, 4.0),  # ZeroMQ's heartbeats are not answered
+        (signal.SIGKILL, 15.0),  # the system closes its connection, at once
+        (signal.SIGSTOP, 20.0),  # ZeroMQ's heartbeats are not answered for two seconds
     ],
     ids=["killed", "frozen"],
 )

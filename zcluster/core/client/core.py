@@ -34,6 +34,7 @@ from typing import Any, ClassVar
 
 from zcluster.core.client.records import (
     Announced,
+    Data,
     Effect,
     Failure,
     Heard,
@@ -181,19 +182,31 @@ class ClientCore(Submitting):
 
     def stored(self, task: int, node: int, size: int) -> None:
         """Take note that a blob is in a node's store."""
-        data = self._shelf.stored(task)
+        data = self._shelf.stored(task, node)
         # Also of what was let go meanwhile: only the scheduler can have the node free it.
         self._stored.append((task, node, size))
         if data is None:
             return
-        record = self.wanted.get(task) if task in self._scattered else None
-        if record is not None and record.state is _PENDING and not data.open:
+        self._settle_if_stored(data)
+
+    def silent(self, task: int, node: int) -> None:
+        """Take note that a node has not answered a put for long; others are tried meanwhile."""
+        data = self._shelf.silent(task, node)
+        if data is not None:
+            self._settle_if_stored(data)
+
+    def _settle_if_stored(self, data: Data) -> None:
+        record = self.wanted.get(data.task) if data.task in self._scattered else None
+        if record is not None and record.state is _PENDING and data.is_stored and not data.open:
             self._settle(record, "resolved", data.blob)
 
     def not_stored(self, task: int, node: int, reason: str) -> None:
         """Take note that a node did not take a blob; another one is tried."""
         data = self._shelf.not_stored(task, node)
         if data is None:
+            kept = self._shelf.data.get(task)
+            if kept is not None:
+                self._settle_if_stored(kept)  # it was the last of several copies
             return
         data.failure = Failure("store", reason)
         # Which tasks need it the scheduler knows: it says so, and they fail for this reason.

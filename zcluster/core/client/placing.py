@@ -3,7 +3,8 @@
 The shelf holds the blobs of large arguments and of scattered values while
 anything this client wants may need them. It chooses a node for each (in turn, so
 that many of them spread), tries another one where a store has no room, waits
-where there is no node yet, and puts a blob again where it was lost.
+where there is no node yet, and puts a blob again where it was lost. A node that is
+silent is waited for until it answers or has left; others are tried meanwhile.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ class Shelf:
         else:
             self._place(data)
 
-    def stored(self, task: int) -> Data | None:
+    def stored(self, task: int, node: int) -> Data | None:
         """Note that a put is done; return its data if it is still kept."""
         data = self.data.get(task)
         if data is not None:
-            data.open -= 1
+            self._answered(data, node)
+            data.is_stored = True
         return data
 
     def not_stored(self, task: int, node: int) -> Data | None:
@@ -56,11 +58,28 @@ class Shelf:
         data = self.data.get(task)
         if data is None:
             return None
-        data.open -= 1
+        self._answered(data, node)
         data.refused.add(node)
-        if data.open:
-            return None  # one of several copies; the others are on their way
+        if data.open or data.is_stored:
+            return None  # one of several copies; the others are on their way, or there
         return None if self._place(data) else data
+
+    def silent(self, task: int, node: int) -> Data | None:
+        """Try another node meanwhile, if there is one; return the data if it is still kept."""
+        data = self.data.get(task)
+        if data is not None and node not in data.silent:
+            data.open -= 1
+            data.silent.add(node)
+            if not data.open and not data.is_stored:
+                self._place(data)
+        return data
+
+    @staticmethod
+    def _answered(data: Data, node: int) -> None:
+        if node in data.silent:
+            data.silent.discard(node)
+        else:
+            data.open -= 1
 
     def put_again(self, task: int, node: int) -> bool:
         """Put a blob that was lost at a node; return whether a copy is kept here."""
@@ -68,6 +87,7 @@ class Shelf:
         if data is None:
             return False
         if not data.open:
+            data.is_stored = False
             data.refused = {node} if len(self._candidates(data)) > 1 else set()
             self._place(data)
         return True
@@ -76,7 +96,7 @@ class Shelf:
         """Place what waited for a node; call it after nodes joined."""
         waiting, self._waiting = self._waiting, []
         for data in waiting:
-            if data.task in self.data:
+            if data.task in self.data and not data.open and not data.is_stored:
                 self._place(data)
 
     def use(self, keeps: tuple[Data, ...], times: int = 1) -> None:
@@ -96,7 +116,7 @@ class Shelf:
     def _candidates(self, data: Data) -> list[int]:
         # Where all places that were named are gone, any other is better than none.
         places = self._nodes.keys() & data.places or self._nodes.keys()
-        return sorted(places - data.refused)
+        return sorted(places - data.refused - data.silent)
 
     def _place(self, data: Data) -> bool:
         """Put a blob to the next node in turn; return False if every node refused it."""
@@ -105,7 +125,7 @@ class Shelf:
             self._put(data, candidates[self._turn % len(candidates)])
             self._turn += 1
             return True
-        if any(node in data.refused for node in self._nodes):
+        if not data.silent and any(node in data.refused for node in self._nodes):
             return False
         self._waiting.append(data)
         return True

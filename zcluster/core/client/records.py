@@ -105,13 +105,28 @@ class Data:
         The nodes it may be put to; empty means any.
     refused : set of int
         Nodes that had no room, or could not be reached.
+    silent : set of int
+        Nodes that were asked and have not answered for long; they still may.
     open : int
-        Puts under way.
+        Puts under way to others.
+    is_stored : bool
+        Whether some node has it, as far as is known here.
     failure : Failure or None
         Why no node took it.
     """
 
-    __slots__ = ("blob", "failure", "is_argument", "open", "places", "refused", "task", "users")
+    __slots__ = (
+        "blob",
+        "failure",
+        "is_argument",
+        "is_stored",
+        "open",
+        "places",
+        "refused",
+        "silent",
+        "task",
+        "users",
+    )
 
     def __init__(self, task: int, blob: bytes, is_argument: bool, places: tuple[int, ...]) -> None:
         self.task = task
@@ -119,13 +134,18 @@ class Data:
         self.is_argument = is_argument
         self.places = places
         self.refused: set[int] = set()
+        self.silent: set[int] = set()
         self.users = 0
         self.open = 0
+        self.is_stored = False
         self.failure: Failure | None = None
 
 
 class PutBlob(NamedTuple):
-    """Effect: put a blob into a node's store; then say `stored` or `not_stored`."""
+    """Effect: put a blob into a node's store; then say `stored` or `not_stored`.
+
+    While it takes long and nobody answers, `silent`.
+    """
 
     task: int
     node: int

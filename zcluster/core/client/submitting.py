@@ -34,6 +34,8 @@ __all__ = ["CREDIT", "IMPORTS_OF_SUBMISSION", "Submitting"]
 
 #: The most bytes sent and not acknowledged by the scheduler.
 CREDIT = 16 << 20
+#: Tasks let go of in one message: the scheduler answers others between two.
+_RELEASED = 20_000
 
 #: An open submission is closed early when it has more imports than this: they all
 #: stand in the control frame of its first slice.
@@ -356,7 +358,8 @@ class Submitting:
             self.say(Scattered(tasks, nodes, sizes))
         if self._released:
             released, self._released = self._released, []
-            self.say(Release(released))
+            for start in range(0, len(released), _RELEASED):
+                self.say(Release(released[start : start + _RELEASED]))
 
     def outgoing(self, in_flight: Callable[[], int]) -> Iterator[tuple[Message, Frames]]:
         """Give messages to send, in order, while fewer bytes than `CREDIT` are in flight.

@@ -312,7 +312,7 @@ class NodeCore(NodeStopping):
             batches.fill(self)
         if self.reports:
             # First what was done: the rest may say that some of it is lost again.
-            self.effects.to_scheduler.insert(0, self.reports.take())
+            self.effects.to_scheduler[:0] = self.reports.take()
         # Before the results of the tasks that printed it.
         self.effects.to_scheduler[:0] = self.effects.output
         effects = self.effects

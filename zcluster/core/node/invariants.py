@@ -6,8 +6,6 @@ hold once the scheduler has freed everything: no result, no use, no room in the 
 
 from __future__ import annotations
 
-from collections import Counter
-
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.records import Assignment
 from zcluster.core.node.states import State
@@ -28,10 +26,10 @@ def check(core: NodeCore) -> None:
     """
     _check_uses(core)
     queues = (core.ready, core.spilling.asleep)
-    queued = Counter(entry[1] for queue in queues for entry in queue if entry[2].state == _READY)
-    queued.update(iter(core.spilling.opening))
+    queued = {entry[1] for queue in queues for entry in queue if entry[2].state == _READY}
+    queued.update(core.spilling.opening)
     for task, assignment in core.tasks.items():
-        _check_assignment(core, assignment, queued[task])
+        _check_assignment(core, assignment, task in queued)
     _check_batches(core)
     _check_awaited(core)
     _check_results(core)
@@ -87,26 +85,29 @@ def _fail(core: NodeCore, task: int, text: str) -> InvariantError:
 
 def _check_uses(core: NodeCore) -> None:
     """A result is used by each edge to it, and by each part of it that is not here yet."""
-    uses: Counter[int] = Counter()
+    uses: dict[int, int] = {}
     for assignment in core.tasks.values():
-        uses.update(assignment.inputs)
+        for source in assignment.inputs:
+            uses[source] = uses.get(source, 0) + 1
     for number, (task, _, _) in core.parts.items():
         result = core.results.get(number)
-        uses[task] += result is None or result.borrowed
+        if result is None or result.borrowed:
+            uses[task] = uses.get(task, 0) + 1
+    if uses == core.uses:
+        return
     for number in {*uses, *core.uses}:
-        if uses[number] != core.uses.get(number, 0):
-            raise _fail(
-                core, number, f"used {core.uses.get(number, 0)} times by count, not {uses[number]}"
-            )
+        counted, expected = core.uses.get(number, 0), uses.get(number, 0)
+        if counted != expected:
+            raise _fail(core, number, f"used {counted} times by count, not {expected}")
 
 
-def _check_assignment(core: NodeCore, assignment: Assignment, queued: int) -> None:
+def _check_assignment(core: NodeCore, assignment: Assignment, is_queued: bool) -> None:
     task, state = assignment.task, assignment.state
     missing = [source for source in assignment.inputs if not _is_here(core, assignment, source)]
     if state != _SENT and len(missing) != assignment.missing:
         raise _fail(core, task, f"{assignment.missing} inputs counted missing, not {missing}")
-    if state == _READY and (missing or not queued):
-        raise _fail(core, task, f"missing {missing}, in the queue {queued} times")
+    if state == _READY and (missing or not is_queued):
+        raise _fail(core, task, f"missing {missing}, in the queue: {is_queued}")
     if state == _WAITING and not missing:
         raise _fail(core, task, "all its inputs are here")
     if state not in (_WAITING, _READY, _SENT):

@@ -1,4 +1,4 @@
-"""Results on their way to the scheduler, gathered into one message."""
+"""Results on their way to the scheduler, gathered into few messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from zcluster.protocol.messages import Finished, Message
 from zcluster.types import Frames
 
 __all__ = ["Reports"]
+
+#: Bytes of small results in one message: the scheduler has one in its hands at a time, and
+#: answers others between two.
+_MESSAGE_BYTES = 1 << 20
 
 
 class Reports:
@@ -71,12 +75,29 @@ class Reports:
             known[0] += runs
             known[1] += microseconds
 
-    def take(self) -> tuple[Message, Frames]:
-        """Return the message of what was gathered, and start anew."""
+    def take(self) -> list[tuple[Message, Frames]]:
+        """Return messages of what was gathered, and start anew."""
+        messages: list[tuple[Message, Frames]] = []
         durations = [(digest, runs, spent) for digest, (runs, spent) in self._durations.items()]
-        message = Finished(
-            self._tasks, self._attempts, self._lengths, self._sizes, self._workers, durations
-        )
-        frames = [b"".join(self._blobs)] if self._blobs else []
+        blobs = iter(self._blobs)
+        start, size = 0, 0
+        joined: list[bytes] = []
+        for place, length in enumerate(self._lengths):
+            if length >= 0:
+                joined.append(next(blobs))
+                size += length
+            if size < _MESSAGE_BYTES and place + 1 < len(self._lengths):
+                continue
+            part = slice(start, place + 1)
+            message = Finished(
+                self._tasks[part],
+                self._attempts[part],
+                self._lengths[part],
+                self._sizes[part],
+                self._workers[part],
+                durations,
+            )
+            messages.append((message, [b"".join(joined)] if joined else []))
+            start, size, joined, durations = place + 1, 0, [], []
         self._clear()
-        return message, frames
+        return messages

@@ -16,7 +16,8 @@ graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`
 only some workers may run in `restricted`; what is asked back in `recall`; tasks given
 and taken back in `assigning`; what nodes report in `results`; tasks that end without a
 result in `failing`; what clients want of others, or once more, in `wanting`; letting go
-in `releasing`; making again in `recomputing`; what clients are told of in `telling`; members that come and go in `membership`,
+in `releasing`; making again in `recomputing`; results on their way to clients in
+`telling`; members that come and go in `membership`,
 and nodes that hand over what they have before they go in `retiring`;
 what people ask in `questions`, and what they ask of workers in `calls`; whether a message
 keeps its promises in `checking`; what must hold in `invariants`.

@@ -40,6 +40,14 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
     nodes = [node for node in s.nodes.values() if node.is_accepting]
     if not nodes:
         return
+    if s.queues or s.queues.restricted or any(node.ahead for node in nodes):
+        yield from _give(s, nodes)
+    if len(nodes) > 1 and not s.queues:
+        yield from recall(s, nodes)
+
+
+def _give(s: SchedulerState, nodes: list[NodeRecord]) -> Iterator[Effect]:
+    """Assign what is queued to those nodes that take work."""
     batches: dict[int, AssignBatch] = {}
     for node in nodes:
         node.room = _room(s, node)
@@ -65,8 +73,6 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
     for batch in batches.values():
         if len(batch):
             yield batch.take()
-    if len(nodes) > 1 and not s.queues:
-        yield from recall(s, nodes)
 
 
 def _room(s: SchedulerState, node: NodeRecord) -> float:
@@ -76,7 +82,9 @@ def _room(s: SchedulerState, node: NodeRecord) -> float:
     and none of the others.
     """
     window = s.settings.window
-    load = sum(count * min(window, s.cost(function)) for function, count in node.assigned.items())
+    load = 0.0
+    for function, count in node.assigned.items():
+        load += count * min(window, s.cost(function))
     # A little less, or what rounding leaves of a full window would be room for one more.
     return (node.slots + sum(node.blocked.values())) * window - load - 1e-9
 

@@ -10,7 +10,8 @@ task's story.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import NoReturn
 
 from zcluster.core.scheduler.pages import DATA, DELIVERED, PASSING, WANTED, Page
@@ -22,6 +23,7 @@ from zcluster.errors import InvariantError
 __all__ = ["check", "check_empty"]
 
 _AHEAD, _READY, _ASSIGNED, _FINISHED = State.AHEAD, State.READY, State.ASSIGNED, State.FINISHED
+_FAILED, _RELEASED = State.FAILED, State.RELEASED
 
 
 def check(s: SchedulerState) -> None:
@@ -88,11 +90,12 @@ class _Walk:
 
     def __init__(self, s: SchedulerState) -> None:
         self._s = s
-        self._refs: Counter[int] = Counter()
-        self._kin: Counter[int] = Counter()
-        self._heirs: dict[int, Counter[int]] = {}
-        self._assigned: Counter[tuple[int, bytes]] = Counter()
-        self._layers: Counter[int] = Counter()
+        # Tables with a default, as a `Counter` takes its time for each small update.
+        self._refs: dict[int, int] = defaultdict(int)
+        self._kin: dict[int, int] = defaultdict(int)
+        self._heirs: dict[int, list[int]] = {}
+        self._assigned: dict[tuple[int, bytes], int] = defaultdict(int)
+        self._layers: dict[int, int] = defaultdict(int)
         self._queued = self._queue_entries()
 
     def run(self) -> None:
@@ -105,11 +108,14 @@ class _Walk:
         for layer in s.layers.values():
             self._count_whole(layer)
         self._count_held()
-        for task, page, row in s.rows():
-            self._count(task, page, row)
-        for task, page, row in s.rows():
-            self._check_row(task, page, row)
-            self._check_references(task, page, row)
+        for page in s.pages.values():
+            self._count_page(page)
+        for page in s.pages.values():
+            start = page.start
+            for row, state in enumerate(page.state):
+                if state:
+                    self._check_row(start + row, page, row)
+                    self._check_references(start + row, page, row)
         self._check_pages()
         self._check_nodes()
         self._check_layers()
@@ -140,37 +146,53 @@ class _Walk:
                     f"layer {layer.name!r} takes all of {source.name!r}, which does not know it"
                 )
             tasks = range(source.first, source.first + source.count)
-            self._kin.update(tasks)
-            if layer.unfinished:
-                self._refs.update(tasks)
+            for task in tasks:
+                self._kin[task] += 1
+                self._refs[task] += layer.unfinished > 0
 
     def _count_held(self) -> None:
         for client in self._s.clients.values():
             for submission in client.submissions.values():
-                held = range(submission.first, submission.first + submission.held)
-                self._refs.update(task for task in held if self._s.find(task))
+                for task in range(submission.first, submission.first + submission.held):
+                    self._refs[task] += self._s.find(task) is not None
 
-    def _count(self, task: int, page: Page, row: int) -> None:
-        s = self._s
-        state = page.state[row]
-        inputs = page.inputs(row)
-        self._kin.update(inputs)
-        if state in UNFINISHED:
-            self._refs.update(inputs)
-            for source in inputs:
-                if (found := s.find(source)) and found[0].state[found[1]] in UNFINISHED:
-                    self._heirs.setdefault(source, Counter())[task] += 1
-        self._refs[task] += bool(page.flags[row] & WANTED) + len(s.wants.get(task, ()))
-        if state == _ASSIGNED:
+    def _count_page(self, page: Page) -> None:
+        wants, refs, kin, layers = self._s.wants, self._refs, self._kin, self._layers
+        flags, indptr, indices = page.flags, page.indptr, page.indices
+        task = page.start - 1
+        for row, state in enumerate(page.state):
+            task += 1
+            if not state:
+                continue
             layer = page.layer[row]
-            self._assigned[page.node[row], layer.function] += layer.threads
-        self._layers[page.layer[row].number] += 1
+            layers[layer.number] += 1
+            first, end = indptr[row], indptr[row + 1]
+            if first != end:
+                inputs = indices[first:end]
+                for source in inputs:
+                    kin[source] += 1
+                if state in UNFINISHED:
+                    self._count_uses(task, inputs)
+            if flags[row] & WANTED:
+                refs[task] += 1
+            if task in wants:
+                refs[task] += len(wants[task])
+            if state == _ASSIGNED:
+                self._assigned[page.node[row], layer.function] += layer.threads
+
+    def _count_uses(self, task: int, inputs: Iterable[int]) -> None:
+        """Count what an unfinished task needs, and where it waits for it."""
+        refs, find = self._refs, self._s.find
+        for source in inputs:
+            refs[source] += 1
+            if (found := find(source)) and found[0].state[found[1]] in UNFINISHED:
+                self._heirs.setdefault(source, []).append(task)
 
     # ---------------------------------------------------------------------- rows
 
     def _check_row(self, task: int, page: Page, row: int) -> None:
         s = self._s
-        state, node = State(page.state[row]), page.node[row]
+        state, node = page.state[row], page.node[row]
         if state in (_ASSIGNED, _AHEAD):
             if node not in s.nodes:
                 self._fail(task, f"it is at node {node}, which is not here")
@@ -184,11 +206,12 @@ class _Walk:
             self._check_finished(task, page, row)
         if state in UNFINISHED:
             self._check_unfinished(task, page, row)
+            self._check_heirs(task, page, row)
         elif page.heir[row] >= 0 or row in page.more:
             self._fail(task, f"it is waited for by {list(page.heirs(row))}, but not to be done")
-        if (state == State.FAILED) != (task in s.failures):
+        if (state == _FAILED) != (task in s.failures):
             self._fail(task, f"its failure is {s.failures.get(task)}")
-        if state == State.RELEASED and page.refs[row]:
+        if state == _RELEASED and page.refs[row]:
             kept = page.flags[row] & DELIVERED and page.flags[row] & WANTED
             if not (kept and page.refs[row] == 1):
                 self._fail(task, f"{page.refs[row]} need it")
@@ -211,6 +234,7 @@ class _Walk:
         state = page.state[row]
         missing = unplaced = 0
         nodes = set()
+        layer = page.layer[row]
         for source in page.inputs(row):
             found = s.find(source)
             if found is None:
@@ -222,9 +246,10 @@ class _Walk:
                 nodes.add(found[0].node[found[1]])
             if other not in UNFINISHED and other != _FINISHED:
                 self._fail(task, f"its input {source} is {State(other).name}: it waits for ever")
-        whole = sum(layer.unfinished > 0 for layer in page.layer[row].whole)
-        missing += whole
-        unplaced += whole
+        if layer.whole:
+            whole = sum(other.unfinished > 0 for other in layer.whole)
+            missing += whole
+            unplaced += whole
         if page.flags[row] & DATA:
             missing = unplaced = 1
         if page.missing[row] != missing or page.unplaced[row] != unplaced:
@@ -236,19 +261,22 @@ class _Walk:
         if (state == _READY) != (missing == 0) and state != _ASSIGNED:
             self._fail(task, f"{missing} of its inputs are missing")
         # What runs at most once may have had the inputs that are made again.
-        is_ahead = missing and state in (_AHEAD, _ASSIGNED) and not page.layer[row].is_once
+        is_ahead = missing and state in (_AHEAD, _ASSIGNED) and not layer.is_once
         if is_ahead and (unplaced or nodes != {page.node[row]}):
             self._fail(task, f"it is ahead at node {page.node[row]}, its inputs at {nodes}")
-        heirs, expected = list(page.heirs(row)), self._heirs.get(task, Counter())
-        if len(heirs) != sum(expected.values()) or (heirs and Counter(heirs) != expected):
+
+    def _check_heirs(self, task: int, page: Page, row: int) -> None:
+        heirs, expected = list(page.heirs(row)), self._heirs.get(task, [])
+        if heirs != expected and sorted(heirs) != sorted(expected):
             self._fail(task, f"its heirs are {heirs}, expected {expected}")
 
     def _check_references(self, task: int, page: Page, row: int) -> None:
-        if page.refs[row] != self._refs[task]:
-            self._fail(task, f"refs {page.refs[row]}, expected {self._refs[task]}")
-        if page.kin[row] != self._kin[task]:
-            self._fail(task, f"kin {page.kin[row]}, expected {self._kin[task]}")
-        if page.refs[row] or page.kin[row] or page.state[row] in UNFINISHED:
+        refs, kin = page.refs[row], page.kin[row]
+        if refs != self._refs.get(task, 0):
+            self._fail(task, f"refs {refs}, expected {self._refs.get(task, 0)}")
+        if kin != self._kin.get(task, 0):
+            self._fail(task, f"kin {kin}, expected {self._kin.get(task, 0)}")
+        if refs or kin or page.state[row] in UNFINISHED:
             return
         if task not in self._s.dying:
             self._fail(task, "nothing keeps it, and it is not on the way to be forgotten")
@@ -257,20 +285,22 @@ class _Walk:
 
     def _check_pages(self) -> None:
         for number, page in self._s.pages.items():
-            live = sum(map(bool, page.state))
+            live = len(page.state) - page.state.count(0)
             if page.live != live or not live:
                 raise InvariantError(f"page {number} counts {page.live} live rows, it has {live}")
             counts = (page.attempt, page.missing, page.unplaced, page.refs, page.kin)
-            others = (page.node, page.size, page.order, page.heir)
-            lengths = {len(page.state), len(page.flags), len(page.layer)}
-            lengths |= {len(page.indptr) - 1, len(page.offsets) - 1}
-            lengths |= {len(column) for column in (*counts, *others)}
+            others = (page.node, page.size, page.order, page.heir, page.flags, page.layer)
+            lengths = {len(page.state), len(page.indptr) - 1, len(page.offsets) - 1}
+            lengths.update(map(len, (*counts, *others)))
             if len(lengths) != 1 or page.indptr[-1] != len(page.indices):
                 raise InvariantError(f"the columns of page {number} have lengths {lengths}")
 
     def _check_nodes(self) -> None:
+        by_node: dict[int, dict[bytes, int]] = defaultdict(dict)
+        for (index, function), count in self._assigned.items():
+            by_node[index][function] = count
         for node in self._s.nodes.values():
-            counted = {f: n for (index, f), n in self._assigned.items() if index == node.index}
+            counted = by_node[node.index]
             if node.assigned != counted:
                 raise InvariantError(
                     f"node {node.info.name} counts {node.assigned} assigned tasks by callable, "
@@ -279,7 +309,7 @@ class _Walk:
 
     def _check_layers(self) -> None:
         for layer in self._s.layers.values():
-            rows = self._layers[layer.number]
+            rows = self._layers.get(layer.number, 0)
             if layer.arrived - layer.forgotten != rows or layer.forgotten >= layer.count:
                 raise InvariantError(
                     f"layer {layer.name!r}: {layer.arrived} of {layer.count} tasks arrived, "
@@ -287,7 +317,7 @@ class _Walk:
                 )
             if layer.parent is None and (layer.watchers or layer.whole):
                 self._check_unfinished_of(layer)
-        if set(self._layers) - set(self._s.layers):
+        if not self._layers.keys() <= self._s.layers.keys():
             raise InvariantError("rows belong to layers that are forgotten")
 
     def _check_unfinished_of(self, layer: LayerRecord) -> None:

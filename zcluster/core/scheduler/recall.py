@@ -8,7 +8,7 @@ comes back (`zcluster.protocol.messages.Recalled`) and is placed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from zcluster.core.scheduler.pages import Page
 from zcluster.core.scheduler.records import Effect, NodeRecord
@@ -25,28 +25,28 @@ _PATIENCE = 4.0
 _ASSIGNED = State.ASSIGNED
 
 
-def recall(s: SchedulerState, nodes: Iterable[NodeRecord]) -> Iterator[Effect]:
+def recall(s: SchedulerState, nodes: Sequence[NodeRecord]) -> Iterator[Effect]:
     """Ask the fullest node for half of its work, if another is idle; yield the message.
 
     Parameters
     ----------
     s : SchedulerState
-    nodes : iterable of NodeRecord
+    nodes : sequence of NodeRecord
         Those that take work; the queues are empty.
     """
+    if all(node.assigned for node in nodes):
+        return
     window = s.settings.window
-    idle = False
     fullest, most = None, _TOO_MUCH * window
     for node in nodes:
         if not node.assigned:
-            idle = True
             continue
         # Each slot has a task that runs: that much the node cannot give.
         load = sum(count * s.cost(function) for function, count in node.assigned.items())
         queued = load / node.slots - max(s.cost(function) for function in node.assigned)
         if queued > most and s.now - node.recall_asked > _PATIENCE * window:
             fullest, most = node, queued
-    if not idle or fullest is None:
+    if fullest is None:
         return
     fullest.recall_asked = s.now
     tasks = _movable(s, fullest)

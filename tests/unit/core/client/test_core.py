@@ -615,7 +615,7 @@ def test_what_does_not_need_the_data_that_no_store_has_room_for_goes_on() -> Non
     for effect in core.take_effects():
         assert isinstance(effect, PutBlob)
         core.not_stored(effect.task, effect.node, "full")
-    core.on_message(Resolved([needed.task], [2]), [b"ok"])
+    core.on_message(Resolved([needed.task], [2], [], []), [b"ok"])
     assert needed.state is State.HERE
 
 

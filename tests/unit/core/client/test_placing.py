@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from zcluster.core.client.core import ClientCore
 from zcluster.core.client.placing import Shelf
-from zcluster.core.client.records import Data, Effect, PutBlob
+from zcluster.core.client.records import Data, Effect, PutBlob, Wanted
+from zcluster.core.client.states import State
 from zcluster.protocol.messages import NodeInfo
 
 
@@ -49,7 +51,7 @@ def test_where_the_nodes_it_may_be_on_are_gone_any_other_will_do() -> None:
     rig = Rig(1, 2)
     data = rig.add(3, places=(2,))
     assert rig.puts() == [(3, 2)]
-    rig.shelf.stored(3)
+    rig.shelf.stored(3, 2)
     del rig.nodes[2]
     assert rig.shelf.put_again(3, -1)
     assert rig.puts() == [(3, 1)]
@@ -89,7 +91,7 @@ def test_one_refusal_of_several_copies_is_not_the_end() -> None:
     rig.add(9, everywhere=True)
     rig.puts()
     assert rig.shelf.not_stored(9, 1) is None
-    stored = rig.shelf.stored(9)
+    stored = rig.shelf.stored(9, 2)
     assert stored is not None
     assert stored.open == 0
     assert rig.puts() == []
@@ -98,7 +100,7 @@ def test_one_refusal_of_several_copies_is_not_the_end() -> None:
 def test_lost_data_is_put_to_another_node_than_the_one_that_lost_it() -> None:
     rig = Rig(1, 2)
     rig.add(9)
-    rig.shelf.stored(9)
+    rig.shelf.stored(9, 1)
     rig.puts()
     assert rig.shelf.put_again(9, 2)
     assert rig.puts() == [(9, 1)]
@@ -110,7 +112,7 @@ def test_lost_data_is_put_to_another_node_than_the_one_that_lost_it() -> None:
 def test_the_only_node_there_is_gets_it_again() -> None:
     rig = Rig(1)
     rig.add(9)
-    rig.shelf.stored(9)
+    rig.shelf.stored(9, 1)
     rig.puts()
     assert rig.shelf.put_again(9, 1)
     assert rig.puts() == [(9, 1)]
@@ -127,5 +129,113 @@ def test_a_copy_goes_with_its_last_user(is_argument: bool) -> None:
     assert rig.shelf.unuse((data,)) == ([3] if is_argument else [])
     assert rig.shelf.data == {}
     assert not rig.shelf.put_again(3, 1)
-    assert rig.shelf.stored(3) is None
+    assert rig.shelf.stored(3, 1) is None
     assert rig.shelf.not_stored(3, 1) is None
+
+
+def test_while_a_node_is_silent_the_others_are_tried() -> None:
+    rig = Rig(1, 2)
+    data = rig.add(9)
+    assert rig.puts() == [(9, 1)]
+    assert rig.shelf.silent(9, 1) is data
+    assert rig.puts() == [(9, 2)]
+    rig.shelf.silent(9, 1)  # it is still silent
+    assert rig.puts() == []
+    assert data.open == 1
+
+
+def test_the_only_node_there_is_may_be_silent_for_any_time() -> None:
+    rig = Rig(1)
+    data = rig.add(9)
+    rig.puts()
+    for _ in range(5):
+        rig.shelf.silent(9, 1)
+    assert rig.puts() == []
+    assert rig.shelf.stored(9, 1) is data
+    assert (data.is_stored, data.open, data.silent) == (True, 0, set())
+    rig.nodes[2] = make_node(2)
+    rig.shelf.place_waiting()
+    assert rig.puts() == []
+
+
+def test_who_joins_while_all_others_are_silent_gets_it() -> None:
+    rig = Rig(1)
+    rig.add(9)
+    rig.puts()
+    rig.shelf.silent(9, 1)
+    rig.nodes[2] = make_node(2)
+    rig.shelf.place_waiting()
+    assert rig.puts() == [(9, 2)]
+
+
+def test_full_stores_are_no_end_while_another_node_is_silent() -> None:
+    rig = Rig(1, 2)
+    data = rig.add(9)
+    rig.shelf.silent(9, 1)
+    assert rig.puts() == [(9, 1), (9, 2)]
+    assert rig.shelf.not_stored(9, 2) is None
+    assert rig.puts() == []
+    assert rig.shelf.not_stored(9, 1) is data  # it has answered: it is full too
+
+
+def test_a_silent_node_that_left_is_waited_for_no_more() -> None:
+    rig = Rig(1)
+    rig.add(9)
+    rig.shelf.silent(9, 1)
+    rig.puts()
+    del rig.nodes[1]
+    assert rig.shelf.not_stored(9, 1) is None
+    rig.nodes[2] = make_node(2)
+    rig.shelf.place_waiting()
+    assert rig.puts() == [(9, 2)]
+
+
+def test_a_refusal_after_a_late_store_is_no_reason_to_put_it_again() -> None:
+    rig = Rig(1, 2, 3)
+    data = rig.add(9)
+    rig.shelf.silent(9, 1)
+    rig.shelf.stored(9, 1)
+    rig.puts()
+    assert rig.shelf.not_stored(9, 2) is None
+    assert rig.puts() == []
+    assert (data.open, data.is_stored) == (0, True)
+
+
+def make_core(*nodes: int) -> ClientCore:
+    core = ClientCore()
+    core.on_welcome(3, [make_node(index) for index in nodes])
+    core.take_effects()
+    return core
+
+
+def state_of(record: Wanted) -> State:
+    """Return a record's state, which calls change behind the type checker's back."""
+    return record.state
+
+
+def test_what_was_scattered_waits_for_a_silent_node() -> None:
+    core = make_core(0)
+    record = core.scatter(b"v", "int")
+    for _ in range(3):
+        core.silent(record.task, 0)
+    assert state_of(record) is State.PENDING
+    assert len(core.take_effects()) == 1
+    core.stored(record.task, 0, 1)
+    assert state_of(record) is State.HERE
+
+
+@pytest.mark.parametrize("answer", ["stored", "full", "silent"])
+def test_a_late_store_settles_what_was_scattered_whatever_the_other_node_says(answer: str) -> None:
+    core = make_core(0, 1)
+    record = core.scatter(b"v", "int")
+    core.silent(record.task, 0)
+    assert [effect.node for effect in core.take_effects() if isinstance(effect, PutBlob)] == [0, 1]
+    core.stored(record.task, 0, 1)
+    if answer == "stored":
+        core.stored(record.task, 1, 1)
+    elif answer == "full":
+        core.not_stored(record.task, 1, "full")
+    else:
+        core.silent(record.task, 1)
+    assert state_of(record) is State.HERE
+    assert core.take_effects() == []

@@ -22,27 +22,6 @@ from zcluster.protocol.messages import (
 )
 
 
-def test_results_past_the_credit_of_a_client_are_announced(desk: Any, graph_of: Any) -> None:
-    d = desk(client_credit=25)
-    client, node = d.client(), d.node(slots=4)
-    first = d.submit(client, graph_of([()] * 3))
-    d.flush()
-    d.finish(node, range(first, first + 3), b"0123456789")
-    (resolved,) = d.take(Resolved)
-    assert resolved.lengths == [10, 10, -1]
-    assert resolved.holders == [-1, -1, node.index]
-
-
-def test_what_is_in_flight_counts_against_the_credit(desk: Any, graph_of: Any) -> None:
-    d = desk(client_credit=25)
-    client, node = d.client(), d.node(slots=4)
-    first = d.submit(client, graph_of([()]))
-    d.flush()
-    d.finish(node, [first], b"0123456789")
-    d.state.clients[client.index].in_flight = 20
-    assert d.take(Resolved)[0].lengths == [-1]
-
-
 def test_a_result_lost_before_it_was_told_is_made_again(desk: Any, graph_of: Any) -> None:
     """It did not fit the credit, so nobody has its bytes, and its node is gone."""
     d = desk(client_credit=0)

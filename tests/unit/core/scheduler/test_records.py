@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcluster.core.scheduler.records import Journal, LayerRecord, NodeRecord
+from zcluster.core.scheduler.records import Journal, LayerRecord, NodeRecord, Tasks
 from zcluster.protocol.messages import NodeInfo
 
 
@@ -55,3 +55,22 @@ def test_the_journal_remembers_the_last_entries() -> None:
     assert journal.story(4) == [(1.0, "submitted", "c")]
     journal.note(3.0, "finished", "n", [3])
     assert journal.story(4) == []
+
+
+def test_tasks_leave_in_their_order_however_many_are_taken() -> None:
+    tasks = Tasks()
+    added = [*range(5, 20), 3, 4, 9, *range(100, 200)]
+    for task in added:
+        tasks.add(task)
+    assert tasks
+    taken = []
+    for most in (1, 2, 3, 40, 7, 1000):
+        taken += tasks.take(most)
+        tasks.add(10_000 + most)
+        added.append(10_000 + most)
+    assert taken + tasks.take(100) == added
+    assert not tasks
+    tasks.add(1)
+    tasks.clear()
+    assert not tasks
+    assert tasks.take(5) == []
