@@ -198,7 +198,13 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in (_ROOT / "examples").glob("*.py")} == set(_EXAMPLES)
 
 
-@pytest.mark.parametrize("name", sorted(_EXAMPLES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "pi" else name
+        for name in sorted(_EXAMPLES)
+    ],
+)
 def test_an_example_prints_what_it_promises(tmp_path: Path, name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(_ROOT / "examples" / f"{name}.py")],

@@ -79,7 +79,16 @@ def run_script(folder: Path, how: str, **environ: str) -> list[str]:
     return run.stderr.splitlines()
 
 
-@pytest.mark.parametrize("how", ["result", "gather", "input", "compute", "threads"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "result",
+        "compute",
+        "threads",
+        pytest.param("gather", marks=pytest.mark.slow),
+        pytest.param("input", marks=pytest.mark.slow),
+    ],
+)
 def test_a_script_that_fails_shows_the_user_s_frames_and_six_lines_more_at_most(
     how: str, tmp_path: Path
 ) -> None:
@@ -253,7 +262,14 @@ elif how == "client":
 """
 
 
-@pytest.mark.parametrize("how", ["run", "lock", "recreate", "upload", "client"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "run",
+        "client",
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("lock", "recreate", "upload")),
+    ],
+)
 def test_no_call_of_a_client_shows_frames_of_zcluster(tmp_path: Path, how: str) -> None:
     module = tmp_path / "broken_module.py"
     module.write_text("1 / 0\n")

@@ -186,7 +186,10 @@ client.close()
     assert left_behind() == []
 
 
-@pytest.mark.parametrize("phase", list(PHASES))
+@pytest.mark.parametrize(
+    "phase",
+    [pytest.param(phase, marks=() if phase == "started" else pytest.mark.slow) for phase in PHASES],
+)
 def test_a_killed_script_takes_everything_along(phase: str, until: Until) -> None:
     number = seed()
     print(f"ZCLUSTER_TEST_SEED={number}")

@@ -132,8 +132,8 @@ def small_client() -> Iterator[Client]:
     ("poison", "cause"),
     [
         (killed_by_signal, "was killed by SIGKILL"),
-        (segfault, "was killed by SIGSEGV"),
-        (leave, "exited with status 3"),
+        pytest.param(segfault, "was killed by SIGSEGV", marks=pytest.mark.slow),
+        pytest.param(leave, "exited with status 3", marks=pytest.mark.slow),
     ],
 )
 def test_a_task_that_kills_its_worker_three_times_fails_and_nobody_else(

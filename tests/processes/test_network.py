@@ -234,7 +234,6 @@ def _append(called: list[int], number: int, _: object) -> None:
     ("seconds", "kind"),
     [
         (1.0, "cut"),
-        pytest.param(5.0, "cut", marks=pytest.mark.slow),
         pytest.param(5.0, "deaf", marks=pytest.mark.slow),
         pytest.param(7.0, "cut", marks=pytest.mark.slow),
     ],

@@ -291,7 +291,7 @@ def _status(client: Client) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_worker_that_does_not_answer_for_a_minute_is_shown_so_and_not_taken_for_dead(
+def test_a_worker_that_does_not_answer_for_a_minute_is_not_taken_for_dead(
     client: Client, log: Log, until: Callable[..., None]
 ) -> None:
     pid = pid_of_worker(client)

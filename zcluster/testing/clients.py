@@ -116,11 +116,11 @@ class ClientMember:
         self._hold(records)
         return first
 
-    def scatter(self, blobs: Sequence[bytes]) -> list[int]:
-        """Put values into stores; return their tasks."""
+    def scatter(self, blobs: Sequence[bytes], everywhere: bool = False) -> list[int]:
+        """Put values into stores, or into all of them; return their tasks."""
         tasks = []
         for blob in blobs:
-            record = self.core.scatter(blob, "data")
+            record = self.core.scatter(blob, "data", everywhere=everywhere)
             self.world.model.add(record.task, Spec(b"", data=blob))
             tasks.append(record.task)
             self._hold([record])

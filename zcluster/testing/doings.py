@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from zcluster.core.client.states import State as ClientState
 from zcluster.core.scheduler.copying import rebalance, replicate
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import Recall
@@ -92,6 +93,16 @@ def _retry(history: History, chance: random.Random, action: Action) -> None:
             tasks = chance.sample(failed, chance.randint(1, len(failed)))
             history.model.retried(tasks)
             client.retry(tasks)
+            # Others who were told of the same failure may ask for the same.
+            for other in history.clients() if chance.random() < 0.5 else ():
+                same = [task for task in tasks if _has_failed(other, task)]
+                if other is not client and same:
+                    other.retry(same)
+
+
+def _has_failed(client: Any, task: int) -> bool:
+    record = client.core.wanted.get(task)
+    return record is not None and record.state is ClientState.ERROR and task in client.wanted
 
 
 def _scatter(history: History, chance: random.Random, action: Action) -> None:
@@ -102,7 +113,7 @@ def _scatter(history: History, chance: random.Random, action: Action) -> None:
     for _ in range(chance.randint(1, 3)):
         width = 100 if chance.random() < 0.5 else 8
         blobs.append((b"b%d " % history.next_number()).ljust(width, b"."))
-    client.scatter(blobs)
+    client.scatter(blobs, everywhere=chance.random() < 0.3)
 
 
 def _copies(history: History, chance: random.Random, action: Action) -> None:
@@ -128,6 +139,14 @@ def _recall(history: History, chance: random.Random, action: Action) -> None:
     for index, tasks in assigned.items():
         if index in s.nodes:
             s.say(s.nodes[index].peer, Recall(tasks))
+    asked = {task for tasks in assigned.values() for task in tasks}
+    if chance.random() < 0.4:
+        # Its answer meets what was given up meanwhile.
+        for client in history.clients():
+            mine = [task for task, outcome in client.wanted.items() if outcome is None]
+            mine = [task for task in mine if task in asked]
+            if mine:
+                client.cancel(mine[:3])
 
 
 def _restart(history: History, chance: random.Random, action: Action) -> None:

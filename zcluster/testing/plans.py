@@ -66,6 +66,13 @@ FAULTS = (
 #: What `Cut` is made of: a number, a range, or a number and a size.
 _WORD = re.compile(r"([0-9]+)(?:-([0-9]+)|:([0-9]+))?")
 _GRAPHS = (3, 300)
+#: The fewest and the most actions besides those that begin a history.
+_ACTIONS = (4, 28)
+#: How likely it is that nothing happens for some seconds before an action.
+_BREAK = 0.03
+#: How many of the faults are to hit a submission: after it is under way, and while it runs.
+_AIMED = 0.8
+_UNDER_WAY, _WORKING = 0.002, 0.006
 _CLIENTS = 4
 _NODES = 5
 
@@ -256,14 +263,27 @@ def _happenings(chance: random.Random, only: str | None) -> list[tuple[float, st
     # As much goes wrong as is done, whatever was drawn.
     share = sum(rates.values()) / sum(faults.values())
     rates.update({kind: rate * share for kind, rate in faults.items()})
-    count = draw_size(chance, 4, 40)
+    count = draw_size(chance, *_ACTIONS)
     pace = chance.choice((0.002, 0.02, 0.2))
     kinds = list(rates)
     drawn: list[tuple[float, str]] = []
     now = 0.0
     for _ in range(count):
         now += chance.expovariate(1 / pace)
-        if chance.random() < 0.04:
+        if chance.random() < _BREAK:
             now += chance.uniform(1.0, 12.0)
         drawn.append((now, chance.choices(kinds, [rates[kind] for kind in kinds])[0]))
-    return drawn
+    if not any(kind in faults for _, kind in drawn):
+        drawn.append((now, chance.choice(list(faults))))
+    return _aimed(chance, drawn)
+
+
+def _aimed(chance: random.Random, drawn: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Have most faults happen soon after a submission: most graphs are done within moments."""
+    starts = [0.0, *(at for at, kind in drawn if kind == "submit")]
+    return [
+        (chance.choice(starts) + _UNDER_WAY + chance.expovariate(1 / _WORKING), kind)
+        if kind in FAULTS and chance.random() < _AIMED
+        else (at, kind)
+        for at, kind in drawn
+    ]

@@ -179,6 +179,23 @@ def test_a_result_comes_as_its_blob(node: Node) -> None:
     assert node.port.sent_bytes == 3 + len(large)
 
 
+def test_small_results_come_together_those_that_are_at_hand(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataport, "SMALL_BYTES", 10)
+    peer = Peer(node)
+    node.core.results[1] = Result(3, b"abc")
+    node.keep(2, np.arange(100_000))
+    node.core.results[3] = Result(0, worker=0)
+    node.core.results[4] = Result(0, b"")
+    node.core.results[5] = Result(7, b"defghij")
+    node.core.results[6] = Result(1, b"k")
+    answer = peer.ask(FetchSmall(7, [1, 2, 3, 4, 5, 6, 99]))
+    assert answer == Small(7, [3, -1, -1, 0, 7, -1, -1])
+    assert peer.told[-1][1] == b"abcdefghij"
+    assert node.port.sent_bytes == 10
+
+
 @pytest.mark.usefixtures("small_slices")
 def test_nothing_is_sent_without_credit_and_no_more_than_it_allows(node: Node) -> None:
     blob = node.keep(1, a_result(MIB))

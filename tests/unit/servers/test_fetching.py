@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,10 @@ def test_a_holder_that_goes_away_is_given_up_at_once(bench: Bench) -> None:
     assert bench.fetched[1].blob == blob
 
 
+def _is_up(holder: Holder) -> bool:
+    return holder.port._shedder._waiting is not None
+
+
 @pytest.fixture
 def descriptors(bench: Bench) -> Iterator[Callable[[bool], None]]:
     """Take all file descriptors that this process may open, or give them back."""
@@ -299,6 +304,9 @@ def descriptors(bench: Bench) -> Iterator[Callable[[bool], None]]:
             while taken:
                 os.close(taken.pop())
             return
+        for other in bench.others:  # they are up before there are none left
+            if isinstance(other, Holder):
+                bench.until(partial(_is_up, other))
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[0], 256), limits[1]))
         with contextlib.suppress(OSError):
             while True:

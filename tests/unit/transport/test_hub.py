@@ -158,10 +158,12 @@ class Wire:
         self.room.loop.add_fd(far.fileno(), lambda: self._pass(far, near))
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        data = source.recv(512)  # little at a time: a cut comes in the middle of something
-        if data:
+        try:
+            data = source.recv(512)  # little at a time: a cut comes in the middle of something
             target.sendall(data)
-        else:
+        except ConnectionError:  # an end closed with something unread
+            data = b""
+        if not data:
             self.cut()
 
     def cut(self) -> None:

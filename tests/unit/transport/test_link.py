@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,8 +29,10 @@ from zcluster.protocol.messages import (
     Welcome,
 )
 from zcluster.protocol.session import ACK_EVERY_MESSAGES, Session, read_head, unsequenced
+from zcluster.transport import link as module
 from zcluster.transport.link import RECEIVE_BURST, Link
 from zcluster.transport.loop import Loop
+from zcluster.transport.sockets import monitored_socket
 
 TOKEN = b"t" * 16
 
@@ -228,6 +231,41 @@ def test_messages_go_both_ways_with_their_payload(room: Room) -> None:
     room.until(lambda: room.server.heard and room.told)
     assert room.server.heard == [(1, Release([1]), [b"small", large])]
     assert room.told == [(cancelled(1), [b"", large])]
+
+
+def test_a_new_connection_waits_for_a_descriptor(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = room.live_link()
+    tries: list[None] = []
+
+    def full(*arguments: Any) -> Any:
+        tries.append(None)
+        if len(tries) < 2:
+            raise zmq.ZMQError(errno.EMFILE)
+        return monitored_socket(*arguments)
+
+    monkeypatch.setattr(module, "monitored_socket", full)
+    room.server.say_raw(*unsequenced(encode(Reconnect())))
+    room.until(lambda: tries)
+    link.send(Release([1]))
+    assert not link.is_live
+    room.until(lambda: len(room.server.hellos) == 2, 15)
+    room.server.welcome(resumed=True)
+    room.until(lambda: room.server.heard)
+    assert room.server.heard == [(1, Release([1]), [])]
+    assert len(tries) == 2
+
+
+def test_a_first_connection_without_a_descriptor_is_an_error(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(module, "monitored_socket", full)
+    with pytest.raises(zmq.ZMQError, match="Too many open files"):
+        room.link()
 
 
 def test_what_is_in_flight_is_acknowledged_by_whatever_comes_back(room: Room) -> None:

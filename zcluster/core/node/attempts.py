@@ -398,6 +398,7 @@ class NodeAttempts(NodeCalls):
         self._end_calls(worker, end)
         if pausing.RETIRING in worker.pauses:
             self.leaving.discard(worker.number)
+            self._restarted(worker.number)  # that is all there will be
         else:
             self.effects.to_start.append(worker.number)
 

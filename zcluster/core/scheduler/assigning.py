@@ -125,9 +125,22 @@ def queue_ahead(s: SchedulerState, task: int, page: Page, row: int, node: int) -
                 return
         elif source.state[at] != _FINISHED:
             return
+    if not s.nodes[node].is_accepting:
+        return  # it is not given there, and is queued once its inputs are finished
     page.state[row] = _AHEAD
     page.node[row] = node
     heapq.heappush(s.nodes[node].ahead, (layer.base + page.order[row], task))
+
+
+def clear_ahead(s: SchedulerState, node: NodeRecord) -> None:
+    """Have what was to follow its inputs to a node wait for them, as the node takes no more."""
+    for _, task in node.ahead:
+        found = s.find(task)
+        if found is not None and found[0].state[found[1]] == _AHEAD:
+            if found[0].node[found[1]] == node.index:
+                found[0].state[found[1]] = _WAITING
+                found[0].node[found[1]] = -1
+    node.ahead.clear()
 
 
 def bind(s: SchedulerState, node: NodeRecord, worker: int, task: int, profile: Profile) -> None:

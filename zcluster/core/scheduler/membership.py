@@ -22,7 +22,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from zcluster.core.scheduler.arrival import complete
-from zcluster.core.scheduler.assigning import give_back
+from zcluster.core.scheduler.assigning import clear_ahead, give_back
 from zcluster.core.scheduler.checking import check_workers
 from zcluster.core.scheduler.coordination import drop_client
 from zcluster.core.scheduler.failing import fail, lost_once
@@ -98,6 +98,8 @@ def set_workers(s: SchedulerState, node: NodeRecord, workers: list[WorkerInfo]) 
     node.info = replace(node.info, workers=workers)
     node.known.update(worker.number for worker in workers if worker.status != "retiring")
     node.slots = _slots(workers)
+    if not node.slots:
+        clear_ahead(s, node)
     _tell_clients(s, Nodes([node.info], []))
     _remove_inner(s, gone)
 
@@ -246,12 +248,7 @@ def _requeue(s: SchedulerState, node: NodeRecord, lost: str = "") -> None:
                 continue
             give_back(s, task, tell=False)
             s.elsewhere.setdefault(task, set()).add(index)
-    for _, task in node.ahead:
-        found = s.find(task)
-        if found is not None and found[0].state[found[1]] == State.AHEAD:
-            found[0].state[found[1]] = State.WAITING
-            found[0].node[found[1]] = -1
-    node.ahead.clear()
+    clear_ahead(s, node)
 
 
 def remove_client(

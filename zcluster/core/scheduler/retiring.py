@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zcluster.core.scheduler.assigning import clear_ahead
 from zcluster.core.scheduler.pages import DELIVERED, HELD, PASSING, WANTED, Page
 from zcluster.core.scheduler.recomputing import lose
 from zcluster.core.scheduler.records import NodeRecord, Retirement
@@ -39,6 +40,7 @@ def begin(s: SchedulerState, node: NodeRecord, leaves: bool) -> None:
         return
     node.retiring = Retirement(leaves)
     s.retiring.add(node.index)
+    clear_ahead(s, node)
     s.journal.note(s.now, "node retires", node.info.name, ())
     assigned = [
         page.start + row

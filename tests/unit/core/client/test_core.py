@@ -600,9 +600,9 @@ def test_when_no_store_has_room_the_call_fails_and_says_so() -> None:
     cancels = [message for message in messages(core) if isinstance(message, Cancel)]
     assert [message.reason for message in cancels] == ["full", "full"]
     # Whether the call needs it the scheduler knows: the data may be at another node after all.
-    assert record.state is State.PENDING
+    assert state_of(record) is State.PENDING
     core.on_message(Cancelled([record.task], "full"), [])
-    assert record.state is State.ERROR
+    assert state_of(record) is State.ERROR
     assert record.detail == scattered.detail == Failure("store", "full")
 
 

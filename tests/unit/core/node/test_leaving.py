@@ -124,3 +124,14 @@ def test_who_took_its_worker_down_after_its_end_is_blamed_when_it_was_alone(benc
     b.assign({1: []}, attempt=2)
     b.flush()
     assert end(2) == [("Failed", [1])]
+
+
+def test_one_that_was_to_be_started_anew_is_not_waited_for(bench: Any) -> None:
+    b = bench(workers=2)
+    b.tell(Restart(5))
+    b.tell(Leave([0]))
+    b.end(0)
+    b.end(1)
+    assert b.said(Restarted) == []
+    b.core.on_worker_ready(1, 7, 2, b.now)
+    assert b.said(Restarted) == [Restarted(5)]

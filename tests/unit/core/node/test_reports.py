@@ -52,7 +52,7 @@ def test_many_bytes_go_in_several_messages() -> None:
     messages = reports.take()
     assert [len(frames[0]) for _, frames in messages] == [105 * 9_999, 105 * 9_999, 90 * 9_999]
     said = [message for message, _ in messages if isinstance(message, Finished)]
-    assert sum((each.tasks for each in said), []) == [
+    assert [task for each in said for task in each.tasks] == [
         number for task in range(300) for number in (task, 1000 + task)
     ]
     assert [len(each.lengths) == len(each.tasks) == len(each.sizes) for each in said] == [True] * 3

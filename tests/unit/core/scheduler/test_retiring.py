@@ -171,3 +171,24 @@ def test_nobody_of_that_name_is_no_wait(desk: Any) -> None:
     client = d.client()
     d.tell(client, Retire(1, ["x"]))
     assert d.take(Called, "c") == [Called(1)]
+
+
+@pytest.mark.parametrize("how", ["retired", "paused"])
+def test_what_was_to_follow_its_inputs_there_waits_for_them(
+    desk: Any, graph_of: Any, how: str
+) -> None:
+    d = desk(batch=1)
+    client = d.client()
+    a = d.node("a")
+    count = 40
+    first = d.submit(client, graph_of([(), *((k,) for k in range(count - 1))]))
+    d.flush()
+    tasks = range(first, first + count)
+    assert "ahead" in d.words(tasks)
+    if how == "retired":
+        d.tell(client, Retire(7, ["a"], close=False))
+    else:
+        paused = WorkerInfo(0, "a-0", 1, 0, 1, {}, "paused", "its memory")
+        d.tell(a, Workers([paused]))
+    assert d.state.nodes[a.index].ahead == []
+    assert "ahead" not in d.words(tasks)

@@ -41,7 +41,7 @@ def test_past_some_credits_results_are_announced(desk: Any, graph_of: Any) -> No
     d = desk(client_credit=25)
     client, node, first = finish_some(d, graph_of, 14)
     record = d.state.clients[client.index]
-    said = []
+    said: list[Resolved] = []
     while record.has_news or not said:
         said += d.take(Resolved)
         d.flush()
