@@ -475,7 +475,7 @@ class Slot:
             grant = outbox.reserve(task, planned.size, self._tools.grant_timeout)
         if grant is None or grant.slab < 0:
             reason = (
-                f"no answer of node {self._tools.node} within {self._tools.grant_timeout} s; "
+                f"no answer within {self._tools.grant_timeout} s from node {self._tools.node}; "
                 "release results, or give it more memory"
                 if grant is None
                 else grant.reason

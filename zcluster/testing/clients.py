@@ -23,7 +23,7 @@ from zcluster.protocol.messages import (
     Welcome,
 )
 from zcluster.testing.clock import Process
-from zcluster.testing.members import ADDRESS, Line
+from zcluster.testing.members import ADDRESS, LOOK, Line
 from zcluster.testing.model import Spec
 from zcluster.testing.network import Path
 
@@ -285,6 +285,11 @@ class ClientMember:
             self.world.clock.after(_WATCH, self._wait_for, node, self.world.now, record)
         elif result is None or result.worker >= 0:
             self.process.deliver(self._unreachable, record, node)
+        elif not other.core.spilling.open(record.task):
+            # It is on disk, and is looked at first.
+            other.process.wake()
+            self.fetching += 1
+            self.world.clock.after(LOOK, self._fetch, record)
         else:
             self.process.deliver(self._fetched, record, other.store.read(result))
 

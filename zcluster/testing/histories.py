@@ -45,6 +45,9 @@ _PROGRESS_SECONDS = 1.0
 #: Why members are fenced that nobody has heard of for too long.
 _FALSE_DEATHS = ("it could not be reached", "the client was away for too long")
 
+#: In how many histories failed tasks are tried again in the end.
+_ENCORE = 0.2
+
 #: How nodes end that nothing has happened to.
 _ENDS = ("killed", "it was retired")
 
@@ -237,6 +240,26 @@ class History:
         for restore in self._healing:
             restore()
         w.add_node("rescue", 2, 2, {"GPU": 2.0})
+        self._until_all_is_there()
+        if self._try_again():
+            self._until_all_is_there()
+        self.model.check_blamed(w.core.state.kills)
+        self._check_no_false_deaths()
+
+    def _try_again(self) -> bool:
+        """In some histories all who were told of failures ask for those tasks once more."""
+        chance = random.Random(self.plan.seed)
+        if chance.random() > _ENCORE:
+            return False
+        for client in self.clients():
+            DOINGS["retry"](self, chance, self.plan.actions[0])
+            self.world.run_for(chance.choice((0.0, 0.0, 0.0005, 0.005)))
+            if client.is_ready and chance.random() < 0.3:
+                DOINGS["cancel"](self, chance, self.plan.actions[0])
+        return True
+
+    def _until_all_is_there(self) -> None:
+        w = self.world
         deadline = w.now + LIVENESS_SECONDS
         while not w.is_quiet:
             if w.now > deadline:
@@ -244,8 +267,6 @@ class History:
             before = self._idle_beside()
             w.run_for(_PROGRESS_SECONDS)
             self._check_progress(before)
-        self.model.check_blamed(w.core.state.kills)
-        self._check_no_false_deaths()
 
     def end(self) -> None:
         """Release everything and close: nothing may be left."""

@@ -42,7 +42,7 @@ from zcluster.types import Buffer, Frames
 if TYPE_CHECKING:
     from zcluster.testing.world import World
 
-__all__ = ["ADDRESS", "Line", "NodeMember", "SchedulerMember"]
+__all__ = ["ADDRESS", "LOOK", "Line", "NodeMember", "SchedulerMember"]
 
 ADDRESS = "pretend://scheduler"
 #: As in the servers.
@@ -51,7 +51,7 @@ _NODE_TICK = 0.1
 _ALONE = 10.0
 _FENCED = "the session"
 #: How soon a transfer looks again whether a result on disk was checked.
-_LOOK = 0.02
+LOOK = 0.02
 #: How long a new worker takes.
 _START = 0.1
 #: States are walked after every event while there are so few rows; else after as many events
@@ -438,7 +438,7 @@ class NodeMember(FakeNode):
             else:
                 # It is on disk, and is looked at first.
                 other.process.wake()
-                self.world.clock.after(_LOOK, self._fetch, order)
+                self.world.clock.after(LOOK, self._fetch, order)
             return
         seconds = 2.0 if is_slow else 0.0
         self.world.clock.after(seconds, self.process.deliver, self._unfetched, order.number, last)

@@ -67,12 +67,13 @@ FAULTS = (
 _WORD = re.compile(r"([0-9]+)(?:-([0-9]+)|:([0-9]+))?")
 _GRAPHS = (3, 300)
 #: The fewest and the most actions besides those that begin a history.
-_ACTIONS = (4, 28)
+_ACTIONS = (4, 20)
+_FEWEST_FAULTS = 3
 #: How likely it is that nothing happens for some seconds before an action.
 _BREAK = 0.03
 #: How many of the faults are to hit a submission: after it is under way, and while it runs.
 _AIMED = 0.8
-_UNDER_WAY, _WORKING = 0.002, 0.006
+_UNDER_WAY, _WORKING = 0.003, 0.005
 _CLIENTS = 4
 _NODES = 5
 
@@ -273,7 +274,7 @@ def _happenings(chance: random.Random, only: str | None) -> list[tuple[float, st
         if chance.random() < _BREAK:
             now += chance.uniform(1.0, 12.0)
         drawn.append((now, chance.choices(kinds, [rates[kind] for kind in kinds])[0]))
-    if not any(kind in faults for _, kind in drawn):
+    while sum(kind in faults for _, kind in drawn) < _FEWEST_FAULTS:
         drawn.append((now, chance.choice(list(faults))))
     return _aimed(chance, drawn)
 

@@ -27,7 +27,7 @@ def test_a_run_says_what_it_saw() -> None:
     status, text = invoke("--schedules", "3", "--jobs", "1", "--only", "kill_worker")
     assert status == 0, text
     assert text.startswith("3 schedules, ")
-    for word in ("tasks of a graph:", "faults (those that hit", "arrows of the state tables:"):
+    for word in ("tasks of a graph:", "faults (those that hit", "arrows of the state tables, "):
         assert word in text
     assert "schedules failed" not in text
 

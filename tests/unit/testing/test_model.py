@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from zcluster.core.client.records import Failure
@@ -9,6 +11,7 @@ from zcluster.errors import InvariantError
 from zcluster.protocol.messages import Cancelled, ErrorInfo
 from zcluster.testing.fakes import part_of, result_of
 from zcluster.testing.model import KILLS, Model, Spec
+from zcluster.testing.stores import Storage, Store
 
 
 def error(kind: str) -> ErrorInfo:
@@ -105,7 +108,6 @@ def test_a_task_that_runs_once_begins_once() -> None:
         (Spec(b"s", limited=True), ""),
         (Spec(b"s", b"flaky1"), ""),
         (Spec(b"s", actor=True), "had_losses"),
-        (Spec(b"s"), "had_full_stores"),
     ],
 )
 def test_some_tasks_may_end_by_themselves(spec: Spec, flag: str) -> None:
@@ -115,6 +117,26 @@ def test_some_tasks_may_end_by_themselves(spec: Spec, flag: str) -> None:
         assert not model.may_fail(1)
         setattr(model, flag, True)
     assert model.may_fail(1)
+
+
+def test_only_what_a_tight_store_refused_may_fail_for_want_of_room(model: Model) -> None:
+    tight = SimpleNamespace(name="n0", store=Store(Storage(limit=100)))
+    ample = SimpleNamespace(name="n1", store=Store(Storage(limit=100, space=1 << 30)))
+    with pytest.raises(InvariantError, match="task 1 failed for want of room at node n1"):
+        model.note_refused(1, ample)
+    assert not model.may_fail(1)
+    model.note_refused(1, tight)
+    assert model.may_fail(1)
+
+
+def test_only_a_client_that_was_away_for_long_may_be_given_up() -> None:
+    model = Model()
+    model.note_away([3, 4], 4.0)
+    assert model.missed == set()
+    model.note_away([4], 5.0)
+    assert model.missed == model.gone == {4}
+    assert not model.may_be_missed(SimpleNamespace(index=3))
+    assert model.may_be_missed(SimpleNamespace(index=4))
 
 
 def test_data_goes_with_the_client_that_would_put_it_again() -> None:

@@ -291,7 +291,7 @@ class _Walk:
             counts = (page.attempt, page.missing, page.unplaced, page.refs, page.kin)
             others = (page.node, page.size, page.order, page.heir, page.flags, page.layer)
             lengths = {len(page.state), len(page.indptr) - 1, len(page.offsets) - 1}
-            lengths.update(map(len, (*counts, *others)))
+            lengths.update(len(column) for column in (*counts, *others))
             if len(lengths) != 1 or page.indptr[-1] != len(page.indices):
                 raise InvariantError(f"the columns of page {number} have lengths {lengths}")
 
