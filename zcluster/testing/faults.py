@@ -182,7 +182,7 @@ def _spoil_disk(history: History, chance: random.Random, action: Action) -> bool
     nodes = [node for node in history.nodes() if node.store.has_disk]
     if not nodes:
         return False
-    node = chance.choice(nodes)
+    node = chance.choice([node for node in nodes if node.store.spilled] or nodes)
     store, space = node.store, node.store.disk_limit
     # What was lost is not made again if it may run once; and a disk may be given up.
     history.model.had_losses = store.is_tight = True
@@ -199,7 +199,7 @@ def _spoil_disk(history: History, chance: random.Random, action: Action) -> bool
         store.disk_limit = max(store.disk_limit, space)
 
     history.on_heal(draw_seconds(chance, 0.1, 10.0), restore)
-    return bool(node.core.tasks) and bool(store.spilled)
+    return bool(node.core.tasks)
 
 
 def _press_memory(history: History, chance: random.Random, action: Action) -> bool:

@@ -45,6 +45,20 @@ _PROGRESS_SECONDS = 1.0
 #: Why members are fenced that nobody has heard of for too long.
 _FALSE_DEATHS = ("it could not be reached", "the client was away for too long")
 
+#: Of those where a node falls silent, how many wait, and how long, before all is healed.
+_WAITING, _LONG_WAIT = 0.15, 12.0
+
+#: Faults after which nobody may be taken for dead.
+_HARMLESS = {
+    "freeze_scheduler",
+    "kill_worker",
+    "fill_store",
+    "fail_fetches",
+    "spoil_disk",
+    "press_memory",
+    "pause_workers",
+}
+
 #: In how many histories failed tasks are tried again in the end.
 _ENCORE = 0.2
 
@@ -161,6 +175,8 @@ class History:
         self._restarted_at = -_RESTART_SECONDS
         self._paused_until = -1.0
         self._is_healed = False
+        #: Nodes that fell silent.
+        self._watched = 0
         self.asking = Asking(self)
         self.world.on_effect = self.asking.on_effect
 
@@ -211,7 +227,9 @@ class History:
             if start + action.at > self.world.now:
                 self.world.run_for(start + action.at - self.world.now)
             self.do(action)
-        self.world.run_for(0.01)
+        # Some wait long enough to see what becomes of a node that is silent.
+        chance = random.Random(self.plan.seed).random()
+        self.world.run_for(_LONG_WAIT if self._watched and chance < _WAITING else 0.01)
 
     def _settle_members(self) -> None:
         self._members = [len(self.world.clients), len(self.world.nodes)]
@@ -248,14 +266,14 @@ class History:
 
     def _try_again(self) -> bool:
         """In some histories all who were told of failures ask for those tasks once more."""
-        chance = random.Random(self.plan.seed)
+        chance, action = random.Random(self.plan.seed), Action(0, 0.0, "retry", 0)
         if chance.random() > _ENCORE:
             return False
         for client in self.clients():
-            DOINGS["retry"](self, chance, self.plan.actions[0])
+            DOINGS["retry"](self, chance, action)
             self.world.run_for(chance.choice((0.0, 0.0, 0.0005, 0.005)))
             if client.is_ready and chance.random() < 0.3:
-                DOINGS["cancel"](self, chance, self.plan.actions[0])
+                DOINGS["cancel"](self, chance, action)
         return True
 
     def _until_all_is_there(self) -> None:
@@ -345,7 +363,7 @@ class History:
 
     def _check_no_false_deaths(self) -> None:
         """A scheduler that stood still takes nobody for dead."""
-        if set(self.faults) - {"freeze_scheduler", "kill_worker", "fill_store", "fail_fetches"}:
+        if set(self.faults) - _HARMLESS:
             return
         # Who ends meanwhile cannot say so, and is missed later.
         node, client = _FALSE_DEATHS
@@ -391,6 +409,7 @@ class History:
         record = s.nodes.get(node.index)
         if record is None or record.away_since is not None:
             return
+        self._watched += 1
         if seconds > _SUSPECT_SECONDS:
             had = [
                 (task, page.attempt[row])

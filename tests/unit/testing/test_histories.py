@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,21 @@ from pathlib import Path
 import pytest
 
 from zcluster.core.scheduler import membership
-from zcluster.testing import Coverage, Cut, Plan, Report, draw_plan, live, simulate
+from zcluster.errors import InvariantError
+from zcluster.graph.layers import Graph
+from zcluster.testing import (
+    Coverage,
+    Cut,
+    History,
+    Mix,
+    Plan,
+    Report,
+    Spec,
+    add_layer,
+    draw_plan,
+    live,
+    simulate,
+)
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 #: Histories of a run of the fast tests.
@@ -107,6 +122,47 @@ def test_a_bug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = next(outcome.failure for outcome in outcomes if outcome.failure is not None)
     assert failure.kind == "InvariantError"
     assert "which is not here" in failure.text
+
+
+@pytest.fixture
+def silent() -> History:
+    """A history in which a node has just fallen silent, with tasks."""
+    history = History(Plan(1, (), {}, Mix()))
+    world = history.world
+    client = world.add_client("c")
+    node = world.add_node("n")
+    world.settle_members()
+    graph = Graph()
+    add_layer(graph, "s", [()] * 20)
+    graph.want(range(20))
+    for task in range(client.next, client.next + 20):
+        history.model.add(task, Spec(b"s"))
+    client.submit(graph)
+    world.freeze(node, 60.0)
+    world.run_for(0.2)
+    history.watch_absence(node, math.inf)
+    return history
+
+
+def test_what_a_silent_node_has_goes_to_others_and_it_is_fenced(silent: History) -> None:
+    silent.world.run_for(15.0)
+    assert [reason for _, reason in silent.watcher.fenced] == ["it could not be reached"]
+
+
+def test_work_that_stays_at_a_silent_node_is_found(
+    silent: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "_requeue", lambda *arguments: None)
+    with pytest.raises(InvariantError, match="is still at node n, of which nothing was heard"):
+        silent.world.run_for(4.0)
+
+
+def test_a_silent_node_that_is_not_fenced_is_found(
+    silent: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "overdue", lambda s: None)
+    with pytest.raises(InvariantError, match="node n is not fenced"):
+        silent.world.run_for(15.0)
 
 
 def test_a_history_without_actions_ends_well_too() -> None:
