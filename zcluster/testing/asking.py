@@ -171,7 +171,7 @@ class Asking:
             )
         answer = effect.message
         if isinstance(answer, Coordinated) and isinstance(request.message, Coordinate):
-            if answer.error and "closed" not in answer.error:
+            if answer.error and not self._may_refuse(request.message):
                 raise InvariantError(f"{request.message} was answered by {answer.error!r}")
             if answer.ok:
                 self._granted(request, request.message, answer, effect.frames)
@@ -179,6 +179,12 @@ class Asking:
             given = bytes(effect.frames[0]) if effect.frames else b""
             if answer.error is None and request.message.node >= 0 and given != request.blob:
                 raise InvariantError(f"{request.message} gave {given!r}, not {request.blob!r}")
+
+    def _may_refuse(self, message: Coordinate) -> bool:
+        """Whether what a thing was to refer to may be known no more, or the thing was closed."""
+        model = self._history.model
+        is_gone = any(t in model.cancelled or t in model.adopted for t in message.tasks)
+        return is_gone or (message.kind == "queue" and not message.tasks)
 
     def _granted(
         self, request: _Request, message: Coordinate, answer: Coordinated, frames: Any

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Any, Protocol
 
@@ -268,13 +269,23 @@ class FakeWorker:
         return sum(batch.run.threads for batch in self.running)
 
     def _block(self, batch: _Batch) -> None:
-        """The task that just began waits for others: what was to follow goes back."""
+        """The task that just began waits for others: what stands behind it goes back.
+
+        What needs its result stays: it can begin nowhere before.
+        """
         assert batch.current is not None
-        back = [batch.run.tasks[at] for at in batch.todo]
-        batch.todo.clear()
+        run = batch.run
+        task = run.tasks[batch.current]
+        starts = [0, *accumulate(run.arities)]
+        stay, back = {task}, []
+        for at in list(batch.todo):
+            if stay.isdisjoint(run.inputs[starts[at] : starts[at + 1]]):
+                batch.todo.remove(at)
+                back.append(run.tasks[at])
+            else:
+                stay.add(run.tasks[at])
         if back:
             self.say(Recalled(back, [0] * len(back)))
-        task = batch.run.tasks[batch.current]
         self.blocked.add(task)
         self.say(Blocked([task], True))
 

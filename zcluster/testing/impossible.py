@@ -60,12 +60,6 @@ IMPOSSIBLE_PAIRS: Mapping[Pair, str] = {
     **_pairs(
         "client",
         "Unreachable",
-        ("ANNOUNCED",),
-        "a client has what it puts into stores, and is told of no place that has it",
-    ),
-    **_pairs(
-        "client",
-        "Unreachable",
         ("LOST",),
         "a client's own data is lost to it with the scheduler alone, who says nothing more",
     ),
@@ -105,5 +99,5 @@ RARE_PAIRS: Mapping[Pair, str] = {
     **_pairs("client", "Failed", ("LOST",), _AFTER_LOSS),
     **_pairs("client", "Stuck", ("LOST",), _AFTER_LOSS),
     **_pairs("client", "Stuck", ("ERROR", "CANCELLED"), _CROSS),
-    **_pairs("client", "Unreachable", ("ERROR", "CANCELLED"), _CROSS),
+    **_pairs("client", "Unreachable", ("PENDING", "ANNOUNCED", "ERROR", "CANCELLED"), _CROSS),
 }

@@ -52,7 +52,7 @@ class Store:
         self.limit = storage.limit
         #: Whether there is a disk, and its space.
         self.has_disk = storage.space > 0
-        self.disk_limit = storage.space
+        self.disk_limit = storage.space or AMPLE
         #: How likely the disk is to change what is written, and not to do what it is asked for.
         self.disk_flips = 0.0
         self.disk_errors = 0.0

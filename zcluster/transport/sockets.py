@@ -45,6 +45,8 @@ _MONITORED = (
 _ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _EVENT = struct.Struct("=Hi")
 _FULL = (errno.EMFILE, errno.ENFILE)
+#: Of so many events that there was no descriptor left, one has those sent away who wait.
+_FULL_EVENTS = 100
 
 
 def socket(context: zmq.Context[Any], kind: int, heartbeat: bool = True) -> zmq.Socket[Any]:
@@ -129,16 +131,19 @@ def take_events(source: zmq.Socket[Any], shedder: Shedder | None = None) -> tupl
     int
         How many strangers were refused because they did not speak ZeroMQ's protocol.
     """
-    ended, refused, is_full = False, 0, False
+    ended, refused, full = False, 0, 0
     while has_input(source):
         event, value = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
         ended = ended or bool(event & _ENDED)
         refused += bool(event & _REFUSED)
-        is_full = is_full or (event == zmq.EVENT_ACCEPT_FAILED and value in _FULL)
         if event == zmq.EVENT_LISTENING and shedder is not None:
             shedder.watch(value)
-    if is_full and shedder is not None:
-        shedder.send_away()
+        if event == zmq.EVENT_ACCEPT_FAILED and value in _FULL and shedder is not None:
+            # Not after all is taken: ZeroMQ tries again and tells of it faster than we listen,
+            # until nobody waits to be accepted.
+            if full % _FULL_EVENTS == 0:
+                shedder.send_away()
+            full += 1
     return ended, refused
 
 

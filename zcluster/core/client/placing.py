@@ -86,8 +86,9 @@ class Shelf:
         data = self.data.get(task)
         if data is None:
             return False
+        # Also where a put is under way: if that one fails there is none.
+        data.is_stored = False
         if not data.open:
-            data.is_stored = False
             data.refused = {node} if len(self._candidates(data)) > 1 else set()
             self._place(data)
         return True

@@ -196,6 +196,9 @@ class NodeCore(NodeStopping):
             return
         tasks, results, uses = self.tasks, self.results, self.uses
         tasks[task] = assignment
+        if task in self.awaited:
+            # Tasks here wait for it from elsewhere: lost there, it is made here again.
+            assignment.heirs = self.awaited.pop(task)
         missing = 0
         for source in assignment.inputs:
             uses[source] = uses.get(source, 0) + 1

@@ -263,11 +263,11 @@ class NodeInputs:
         waiting = list(self.awaited.get(number, ()))
         if number in self.copying:
             copying.miss(self, number)
-            if not waiting:
-                return
+        if not waiting or number in self.results:
+            # Nobody waits for it any more. Who says of it that it is not here might speak of a
+            # result that was made here meanwhile, and is passing.
+            return
         task = self.parts[number][0] if number in self.parts else number
-        if task < 0 or number in self.results:
-            return  # nobody waits for it any more
         self.places.pop(task, None)
         if kind:
             for assignment in waiting:

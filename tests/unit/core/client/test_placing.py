@@ -168,6 +168,17 @@ def test_who_joins_while_all_others_are_silent_gets_it() -> None:
     assert rig.puts() == [(9, 2)]
 
 
+def test_a_copy_that_is_lost_while_the_other_is_on_its_way_is_put_again_if_that_one_fails() -> None:
+    rig = Rig(1, 2)
+    rig.add(0, everywhere=True)
+    rig.puts()
+    rig.shelf.stored(0, 1)
+    assert rig.shelf.put_again(0, -1)
+    assert not rig.puts()  # the other one may do
+    rig.shelf.not_stored(0, 2)
+    assert rig.puts() == [(0, 1)]
+
+
 def test_full_stores_are_no_end_while_another_node_is_silent() -> None:
     rig = Rig(1, 2)
     data = rig.add(9)

@@ -61,7 +61,7 @@ PLANTED: list[tuple[Callable[[Any], None], str]] = [
     (plant_use, "used 5 times"),
     (plant_missing, "counted missing"),
     (plant_state, "its inputs are here|a batch has it"),
-    (plant_ready, "in the queue 0 times"),
+    (plant_ready, "in the queue: False"),
     (plant_batch, "empty batch"),
     (plant_sent, "in a batch of None"),
     (plant_passing, "passing"),
