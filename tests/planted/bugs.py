@@ -217,8 +217,7 @@ BUGS = (
     Bug(
         "inputs that were let go are not made again with what needs them",
         _S + "recomputing.py",
-        "            if source.state[at] == _RELEASED and not is_hopeless:\n"
-        "                stack.append(task_in)\n",
+        "            if source.state[at] == _RELEASED:\n                stack.append(task_in)\n",
         "",
     ),
     Bug(

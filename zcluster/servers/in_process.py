@@ -238,8 +238,8 @@ class _Member(threading.Thread):
             if not self.is_up.is_set():
                 self._template.note_start(self)
                 self.is_up.set()
+            context.destroy(0)  # its last words have left
             self._template.note_end(self, code)
-            context.destroy(0)
             self._page.close()
 
     def abandon(self) -> None:

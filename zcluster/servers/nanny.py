@@ -26,6 +26,7 @@ import zmq
 
 from zcluster.config import configure_logging
 from zcluster.core.node.core import NodeCore
+from zcluster.core.node.pausing import RETIRING
 from zcluster.core.node.records import Effects, NodeSettings, Result, WorkerEnd, WorkerRecord
 from zcluster.errors import InvariantError, ProtocolError, SchedulerLost, StartError
 from zcluster.protocol.frames import Decoder, encode
@@ -67,6 +68,8 @@ _log = logging.getLogger(__name__)
 _TICK = 0.02
 #: A nanny lives so long without its scheduler, unless told otherwise.
 _ALONE = 10.0
+#: Seconds that the last words of a worker that was told to end may be on their way.
+_LAST_WORDS = 0.5
 _FENCED = "the session"
 #: Seconds between two sentences about strangers.
 _TELL_EVERY = 10.0
@@ -379,6 +382,7 @@ class _Incarnation:
         # What it still said before its end counts: its results need not be made again.
         if not self._workers.closed:
             self._on_workers()
+            self._hear_out(end)
         route = self._route_of.pop(end.number, None)
         if route is not None:
             self._routes.pop(route, None)
@@ -386,6 +390,21 @@ class _Incarnation:
             # It never said hello: nothing was sent there.
             self._core.workers[end.number].incarnation = end.incarnation
         self._core.on_worker_end(end, self._loop.now())
+
+    def _hear_out(self, end: WorkerEnd) -> None:
+        """Wait for the last words of a worker that has ended as it was told: they are sent.
+
+        Its end is known at once, what it said comes through ZeroMQ's thread.
+        """
+        worker = self._core.workers[end.number]
+        until = self._loop.now() + _LAST_WORDS
+        while (
+            RETIRING in worker.pauses and not end.running and any(b.tasks for b in worker.batches)
+        ):
+            left = until - self._loop.now()
+            if left <= 0 or not self._workers.poll(int(1000 * left) + 1):
+                return
+            self._on_workers()
 
     # --------------------------------------------------------------------------- store
 

@@ -112,7 +112,12 @@ def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection
         for task_in in page.inputs(row):
             source, at = s.row_of(task_in)
             source.refs[at] += 1
-            if source.state[at] == _RELEASED and not is_hopeless:
+            if is_hopeless:
+                continue
+            if source.state[at] == _FINISHED and source.flags[at] & PASSING:
+                # Its node drops it after the consumers it has; this one would not find it.
+                source.state[at] = _RELEASED
+            if source.state[at] == _RELEASED:
                 stack.append(task_in)
 
 
