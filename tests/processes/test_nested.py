@@ -60,6 +60,21 @@ def test_a_recursion_runs_in_one_slot(client: Client, function: Any) -> None:
     assert client.submit(function, 9, pure=False).result(60) == 34
 
 
+def inner(number: int) -> int:
+    return number
+
+
+def add_inner(total: int, number: int) -> int:
+    return total + int(get_client().submit(inner, number).result())
+
+
+def test_a_chain_whose_tasks_wait_does_not_wait_for_itself(client: Client) -> None:
+    total: Any = 0
+    for number in range(30):
+        total = client.submit(add_inner, total, number)
+    assert total.result(30) == sum(range(30))
+
+
 def test_all_slots_wait_and_nothing_hangs(client: Client) -> None:
     futures = client.map(parent, range(200), pure=False)
     assert client.gather(futures) == list(range(1, 201))

@@ -185,6 +185,8 @@ class Crew:
         self._delays: dict[int, float] = {}
         #: Workers, by incarnation, whose end was asked for: nothing they say counts any more.
         self._doomed: set[int] = set()
+        #: Incarnation of the worker whose end is being told, if what it said counts; or 0.
+        self._ending = 0
         self._closed = False
         #: Why there is no template for now, and when the next is tried.
         self._refused = ""
@@ -216,6 +218,10 @@ class Crew:
         if member is None or member.incarnation in self._doomed:
             return 0
         return member.incarnation
+
+    def is_heard(self, number: int, incarnation: int) -> bool:
+        """Whether what a worker has said counts: also while its end is being told."""
+        return incarnation in (self.incarnation(number), self._ending)
 
     def pid(self, number: int) -> int:
         """Return a worker's process id (0: none yet)."""
@@ -331,7 +337,8 @@ class Crew:
         printed = [line for slot in slots for line in member.page.tail(slot.slot).splitlines()]
         member.page.close()
         quick = self.loop.now() - member.started < _QUICK_END
-        if member.incarnation in self._doomed:
+        is_doomed = member.incarnation in self._doomed
+        if is_doomed:
             self._doomed.discard(member.incarnation)
             self._delays.pop(member.number, None)
             running, has_run = [], False  # it is not to blame
@@ -346,6 +353,7 @@ class Crew:
         if not slots:
             for output in member.outputs:
                 output.print_dump()
+        self._ending = 0 if is_doomed else member.incarnation
         self._on_end(
             WorkerEnd(
                 member.number,
@@ -357,6 +365,7 @@ class Crew:
                 has_run=has_run,
             )
         )
+        self._ending = 0
 
     def kill(self, number: int) -> None:
         """Kill a worker and what its tasks have started."""

@@ -359,7 +359,7 @@ class _Incarnation:
             self._meet_worker(route, message)
             return
         number, incarnation = known
-        if self._crew.incarnation(number) == incarnation:
+        if self._crew.is_heard(number, incarnation):
             self._core.on_worker(number, message, frames, self._loop.now())
 
     def _meet_worker(self, route: bytes, message: WorkerHello) -> None:

@@ -44,6 +44,7 @@ class Nanny:
         self.door = Door(f"{folder}/door") if with_door else None
         self.hellos: list[WorkerHello] = []
         self.ends: list[WorkerEnd] = []
+        self.is_heard = False
         self.ended_at: list[float] = []
         self.decoder = Decoder(WORKER_TO_NODE)
         self.loop.add_socket(self.router, self._receive)
@@ -65,6 +66,7 @@ class Nanny:
 
     def _on_end(self, end: WorkerEnd) -> None:
         assert self.crew.incarnation(end.number) == 0  # it may be started again from here
+        self.is_heard = self.crew.is_heard(end.number, end.incarnation)
         self.ends.append(end)
         self.ended_at.append(self.loop.now())
 
@@ -180,6 +182,9 @@ def test_a_killed_worker_is_told_and_can_be_replaced(nanny: Nanny) -> None:
     nanny.crew.kill(0)
     end = nanny.end_of(0)
     assert (end.number, end.incarnation) == (0, old.incarnation)
+    assert nanny.is_heard  # what it has said before
+    assert not nanny.crew.is_heard(0, old.incarnation)
+    assert nanny.crew.is_heard(1, other.incarnation)
     assert end.cause == "was killed by SIGKILL"
     assert end.peak_memory > 1 << 20
     assert end.running == []
@@ -286,7 +291,9 @@ def test_a_worker_that_is_started_anew_is_not_to_blame(nanny: Nanny) -> None:
     nanny.run(0, 7, hang)
     nanny.crew.restart(0)
     assert nanny.crew.incarnation(0) == 0
+    assert not nanny.crew.is_heard(0, hello.incarnation)
     end = nanny.end_of(0)
+    assert not nanny.is_heard
     assert end.incarnation == hello.incarnation
     assert end.running == []
     begun = time.monotonic()

@@ -51,6 +51,11 @@ def _give(s: SchedulerState, nodes: list[NodeRecord]) -> Iterator[Effect]:
     batches: dict[int, AssignBatch] = {}
     for node in nodes:
         node.room = _room(s, node)
+        node.is_starved = False
+        if node.room <= 0 and node.blocked:
+            idle = _idle_slots(s, node)
+            node.is_starved = idle > 0
+            node.room = max(node.room, idle * s.settings.window)
     if s.queues.restricted:
         yield from dispatch_restricted(s, batches)
     # (-room, index): the node with most room first.
@@ -89,6 +94,24 @@ def _room(s: SchedulerState, node: NodeRecord) -> float:
     return (node.slots + sum(node.blocked.values())) * window - load - 1e-9
 
 
+def _idle_slots(s: SchedulerState, node: NodeRecord) -> int:
+    """Return how many slots have nothing to do, on a node where tasks wait for others.
+
+    What was sent ahead of inputs fills the budget and no slot. Were it counted, what those that
+    wait are waiting for would never get in: it has to come before what follows from them.
+    """
+    idle = node.slots
+    for page in s.pages.values():
+        if node.index not in page.node:
+            continue
+        for row, at in enumerate(page.node):
+            if at == node.index and page.state[row] == _ASSIGNED and not page.missing[row]:
+                idle -= page.start + row not in node.blocked
+                if not idle:
+                    return 0
+    return idle
+
+
 def _give_next(
     s: SchedulerState,
     node: NodeRecord,
@@ -98,7 +121,7 @@ def _give_next(
 ) -> bool:
     """Assign the next task, or run of tasks, a node should have; False if none."""
     top = s.queues.peek()
-    if node.ahead and _give_ahead(s, node, batch, top):
+    if node.ahead and not node.is_starved and _give_ahead(s, node, batch, top):
         return True
     if top is None:
         return False

@@ -334,6 +334,8 @@ class NodeRecord:
     functions: set[bytes] = field(default_factory=set)
     layers: set[int] = field(default_factory=set)
     room: float = 0.0
+    #: It has idle slots, and no room for what was sent ahead: only what is ready goes there.
+    is_starved: bool = False
     memory: list[int] = field(default_factory=list)
     made: list[int] = field(default_factory=list)
     store_used: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcluster.protocol.messages import Assign, Cancel, Release, Workers
+from zcluster.protocol.messages import Assign, Blocked, Cancel, Release, Workers
 
 
 def test_an_unknown_duration_means_one_task_a_slot(desk: Any, graph_of: Any) -> None:
@@ -35,6 +35,19 @@ def test_a_run_of_roots_is_shared_by_idle_nodes(desk: Any, graph_of: Any) -> Non
     assert sum(map(len, given.values())) == 2
     assert d.words(range(first, first + 4)).count("assigned") == 3
     assert two.index == 1
+
+
+def test_what_was_sent_ahead_keeps_nobody_from_what_a_task_waits_for(
+    desk: Any, graph_of: Any
+) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    first = d.submit(client, graph_of([()] + [(k,) for k in range(5)]))
+    d.assigned()
+    d.tell(node, Blocked([first], True))
+    d.assigned()  # what follows from it takes the room that it has left
+    awaited = d.submit(client, graph_of([()]))
+    assert awaited in d.assigned()["n"]
 
 
 def test_clients_take_turns(desk: Any, graph_of: Any) -> None:
