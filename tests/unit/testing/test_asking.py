@@ -19,11 +19,11 @@ from zcluster.testing.workloads import Mix
 def made() -> tuple[History, Any, Any]:
     """A history in which nothing happens by itself, and two clients of it."""
     history = History(Plan(1, (), {}, Mix()))
-    clients = [history.world.add_client(name) for name in ("a", "b")]
+    one, other = (history.world.add_client(name) for name in ("a", "b"))
     history.world.add_node("n", workers=2)
     history.world.settle_members()
     history.world.run_for(1.0)
-    return history, *clients
+    return history, one, other
 
 
 def until_answered(history: History) -> None:

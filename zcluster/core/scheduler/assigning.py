@@ -136,10 +136,12 @@ def clear_ahead(s: SchedulerState, node: NodeRecord) -> None:
     """Have what was to follow its inputs to a node wait for them, as the node takes no more."""
     for _, task in node.ahead:
         found = s.find(task)
-        if found is not None and found[0].state[found[1]] == _AHEAD:
-            if found[0].node[found[1]] == node.index:
-                found[0].state[found[1]] = _WAITING
-                found[0].node[found[1]] = -1
+        if found is None:
+            continue
+        page, row = found
+        if page.state[row] == _AHEAD and page.node[row] == node.index:
+            page.state[row] = _WAITING
+            page.node[row] = -1
     node.ahead.clear()
 
 

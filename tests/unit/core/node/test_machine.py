@@ -159,7 +159,7 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(at=AT, is_broken=st.integers(0, 4))
     def disk_is_done(self, at: int, is_broken: int) -> None:
         job = self.jobs.pop(at % len(self.jobs))
-        self.store.disk_faults = float(is_broken == 4)
+        self.store.disk_errors = float(is_broken == 4)
         done = self.store.do(job, random.Random(0))
         self.core.on_disk_done(job.ticket, *done, now=self.now)
         self.flush()
