@@ -145,6 +145,8 @@ class ClientMember:
     def retry(self, tasks: Iterable[int]) -> None:
         """Have failed tasks run again."""
         again = self.core.retry([self.core.wanted[task] for task in tasks])
+        # With them run tasks that failed of them, and what else those failed of.
+        self.world.model.retried([record.task for record in again])
         self._hold(again)
 
     def cancel(self, tasks: Iterable[int], force: bool = False) -> None:
@@ -221,6 +223,8 @@ class ClientMember:
     def _hold(self, records: Iterable[Wanted]) -> None:
         for record in records:
             if record.state is State.PENDING:
+                # Tried again, its bytes come anew: it may have failed since they were here.
+                self._fetched_tasks.discard(record.task)
                 self.wanted[record.task] = None
                 record.watchers = [self]
             else:
@@ -299,7 +303,10 @@ class ClientMember:
         if self.process.is_frozen or (node in self.core.nodes and now < since + _PATIENCE):
             self.world.clock.after(_WATCH, self._wait_for, node, since, waiting)
         elif isinstance(waiting, PutBlob):
-            self.process.deliver(self._put_done, waiting, f"node {node} is silent")
+            if node not in self.core.nodes or self.core.ended is not None:
+                self.process.deliver(self._put_done, waiting, f"node {node} left")
+            else:
+                self.process.deliver(self._put_silent, waiting)
         else:
             self.fetching -= 1
             self.process.deliver(self._unreachable, waiting, node)
@@ -355,6 +362,13 @@ class ClientMember:
                 self.process.deliver(self._put_done, effect, reason)
 
         node.take_blob(effect.task, effect.blob, tell)
+
+    def _put_silent(self, effect: PutBlob) -> None:
+        """Others are tried meanwhile; the node is asked until it answers or has left."""
+        self.world.clock.after(_WATCH, self._put_now, effect)
+        if self.core.ended is None:
+            self.core.silent(effect.task, effect.node)
+            self._settle_all()
 
     def _put_done(self, effect: PutBlob, reason: str) -> None:
         self.putting -= 1

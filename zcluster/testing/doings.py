@@ -91,7 +91,6 @@ def _retry(history: History, chance: random.Random, action: Action) -> None:
         failed = [t for t, o in client.wanted.items() if o is not None and not isinstance(o, bytes)]
         if failed:
             tasks = chance.sample(failed, chance.randint(1, len(failed)))
-            history.model.retried(tasks)
             client.retry(tasks)
             # Others who were told of the same failure may ask for the same.
             for other in history.clients() if chance.random() < 0.5 else ():
@@ -113,7 +112,9 @@ def _scatter(history: History, chance: random.Random, action: Action) -> None:
     for _ in range(chance.randint(1, 3)):
         width = 100 if chance.random() < 0.5 else 8
         blobs.append((b"b%d " % history.next_number()).ljust(width, b"."))
-    client.scatter(blobs, everywhere=chance.random() < 0.3)
+    tasks = client.scatter(blobs, everywhere=chance.random() < 0.3)
+    if history.is_restarting:
+        history.model.cancelled.update(tasks)
 
 
 def _copies(history: History, chance: random.Random, action: Action) -> None:

@@ -380,7 +380,11 @@ class NodeMember(FakeNode):
             self.process.call_later(self.world.draw_transfer(), self._do_job, job)
         rooms, self.rooms = self.rooms, []
         for given in rooms:
-            self.process.deliver(self._room_given, given)
+            if given.is_input and given.place is None and not given.reason:
+                # Nobody waits for it any more. At once: it may be asked for again.
+                self.fetching -= self._inputs.pop(given.number, None) is not None
+            else:
+                self.process.deliver(self._room_given, given)
         if not self._is_ticking and self._needs_ticks():
             self._is_ticking = True
             self.process.call_later(_NODE_TICK, self._tick)

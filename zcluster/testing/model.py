@@ -174,7 +174,8 @@ class Model:
             task = stack.pop()
             if task not in seen:
                 seen.add(task)
-                self.starts.pop(task, None)
+                # Who asks twice before it began again may have it run twice.
+                self.starts[task] = min(0, self.starts[task] - 1)
                 stack.extend(self.sources(task))
 
     def died(self, tasks: Iterable[int]) -> None:

@@ -142,6 +142,7 @@ class Bench:
     def order(
         self, task: int, nodes: list[int], kind: int = 0, selection: list[int] | None = None
     ) -> None:
+        self.core.copying.add(task)  # it is wanted, or it would be given no room
         self.fetcher.fetch(FetchOrder(task, task, kind, selection or [], 0, nodes))
 
     def bytes_of(self, result: Result) -> bytes:

@@ -102,6 +102,19 @@ def test_a_task_that_runs_once_begins_once() -> None:
     assert model.may_fail(1)
 
 
+def test_a_task_that_runs_once_begins_as_often_as_somebody_asks_for_it() -> None:
+    """Also where both ask before it begins again."""
+    model = Model()
+    model.add(1, Spec(b"s", once=True))
+    model.began(1, 1, "n0-0")
+    model.retried([1])
+    model.retried([1])
+    model.began(1, 2, "n0-0")
+    model.began(1, 3, "n0-0")
+    with pytest.raises(InvariantError, match="at most once"):
+        model.began(1, 4, "n0-0")
+
+
 @pytest.mark.parametrize(
     ("spec", "flag"),
     [

@@ -195,6 +195,22 @@ def test_scattered_data_is_put_again_where_it_was_lost_and_goes_with_its_release
     finish(world, client, tasks)
 
 
+def test_data_is_put_elsewhere_while_a_node_is_silent_which_is_asked_until_it_answers() -> None:
+    world, client, tasks = begin()
+    finish(world, client, tasks)
+    node = world.nodes[0]
+    node.fetch_faults = 1.0
+    (task,) = client.scatter([b"large" * 100], everywhere=True)
+    world.run_for(30.0)
+    assert client.wanted[task] is not None  # the other node has it
+    assert client.putting == 1
+    assert not world.model.refused
+    node.fetch_faults = 0.0
+    world.run_until_quiet()
+    assert client.putting == 0
+    assert task in node.core.results
+
+
 def test_a_wrong_answer_is_seen() -> None:
     world, client, tasks = begin()
     world.model.specs[tasks[3]].constant = b"another"

@@ -158,10 +158,13 @@ class NodeAttempts(NodeCalls):
             and assignment.task in worker.ghosts
         )
 
-    @staticmethod
-    def _is_consumed(assignment: Assignment) -> bool:
+    def _is_consumed(self, assignment: Assignment) -> bool:
         """Whether all who need a result that was not kept have been sent after it."""
         worker = assignment.worker
+        # Parts are never cut in a heap: tasks that came since want some.
+        parts = self.parts_of.get(assignment.task)
+        if parts and any(part not in self.results for part in parts):
+            return False
         return assignment.passing and all(
             heir.state == _SENT and heir.worker == worker for heir in assignment.heirs or ()
         )

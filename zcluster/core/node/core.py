@@ -199,6 +199,9 @@ class NodeCore(NodeStopping):
         if task in self.awaited:
             # Tasks here wait for it from elsewhere: lost there, it is made here again.
             assignment.heirs = self.awaited.pop(task)
+        if task in self.copying:
+            # So it is where it was to be copied from: what comes of it yet is let go.
+            copying.miss(self, task)
         missing = 0
         for source in assignment.inputs:
             uses[source] = uses.get(source, 0) + 1

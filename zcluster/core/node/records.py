@@ -261,7 +261,10 @@ class FetchOrder(NamedTuple):
 
 
 class RoomGiven(NamedTuple):
-    """Room for an input, or for data from outside, that was waited for; or None and why not."""
+    """Room for an input, or for data from outside, that was waited for; or None and why not.
+
+    Without a reason: no task waits for the input any more.
+    """
 
     number: int
     place: Range | None

@@ -6,10 +6,10 @@ inputs, those first whose tasks come first, then data.
 
 The first in line gets room by results that go to disk; if all that is in memory is
 in use, it gets room on disk itself. So nobody who waits holds up what he waits for, as
-long as the disk has space. Without a disk, or when it is full, he waits while something
-is freed now and then. When nothing was for a while, an input's room is taken from
-tasks that come later: they go back to the scheduler. If there are none, the one who
-waits is refused, with figures.
+long as the disk has space. An input that no task waits for any more leaves the line.
+Without a disk, or when it is full, he waits while something is freed now and then.
+When nothing was for a while, an input's room is taken from tasks that come later: they
+go back to the scheduler. If there are none, the one who waits is refused, with figures.
 """
 
 from __future__ import annotations
@@ -133,12 +133,20 @@ class Room:
         self._used = used
         while self.waiting:
             first = self.waiting[0]
+            if first.kind == _INPUT and not self._is_awaited(first.number):
+                del self.waiting[0]
+                core.effects.room.append(RoomGiven(first.number, None, True))
+                continue
             place = memory.allocate(first.size) if first.size <= memory.limit else None
             if place is not None:
                 del self.waiting[0]
                 self._give(first, place)
             elif not self._make_room(first):
                 return
+
+    def _is_awaited(self, number: int) -> bool:
+        """Whether a task waits for an input, or the scheduler wants it kept here."""
+        return number in self._core.awaited or number in self._core.copying
 
     def _make_room(self, first: _Wanted) -> bool:
         """Do what can be done for the first in line; True: it is in line no longer."""

@@ -86,3 +86,17 @@ def test_no_copy_is_made_of_what_is_made_here(bench: Any) -> None:
     b.tell(Copy([(1, 50, [3])]))
     assert b.fetches() == []
     assert b.said(Copied) == [Copied([], [1])]
+
+
+def test_a_copy_on_its_way_is_none_any_more_when_the_task_is_to_be_made_here(bench: Any) -> None:
+    """It was lost where it was; what comes from there yet would take the place of the result."""
+    b = bench()
+    b.tell(Copy([(1, 50, [3])]))
+    b.assign({2: [1]}, places=[(1, 50, [3])])
+    b.assign({1: []}, layer=2)
+    assert b.said(Copied) == [Copied([], [1])]
+    b.core.on_fetched(1, Result(50, place=b.store.allocate(50)), b.now)
+    assert b.store.used == 0
+    b.flush()
+    b.done([1])
+    assert b.core.results[1].blob == b"blob"

@@ -160,6 +160,19 @@ def test_a_passing_result_is_kept_for_a_consumer_that_leaves(bench: Any) -> None
     assert 1 in b.core.results
 
 
+def test_a_result_that_was_not_kept_is_made_again_for_who_came_to_take_a_part(bench: Any) -> None:
+    b = bench(batch=8)
+    b.assign({1: []})
+    b.flush()
+    b.done([1], spent=1)
+    b.assign({2: [], 3: [2]}, passing=[2])
+    assert [run.tasks for run in b.sent(Run)][-1] == [2, 3]
+    b.assign({4: [2]}, layer=2, slots=[Slot(1, 0)], selections=[0])
+    b.done([2], length=-2)
+    assert b.said(Finished)[-1].tasks == [1]
+    assert b.said(Recalled)[-1].tasks == [2]
+
+
 def test_free_waits_for_tasks_that_took_the_result_for_theirs(bench: Any) -> None:
     """They were assigned before the scheduler let the result go, and would find nothing."""
     b = bench(batch=1)

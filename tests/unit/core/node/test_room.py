@@ -13,6 +13,7 @@ from zcluster.core.node.records import NodeSettings, Result, RoomGiven
 from zcluster.graph.layers import Graph
 from zcluster.protocol.messages import (
     Done,
+    Drop,
     Failed,
     Free,
     Grant,
@@ -344,8 +345,9 @@ def test_room_for_an_input_is_taken_from_a_later_task(rig: Any) -> None:
         r.core.room.want_input(number, 1500)
     r.wait(0.8)
     assert r.bench.said(Recalled)[0].tasks == [11]
-    (given,) = r.given
+    given, other = r.given
     assert given.number == 91
+    assert (other.number, other.place, other.reason) == (93, None, "")  # nobody waits for it
     r.core.on_fetched(91, Result(1500, place=given.place), r.bench.now)
     r.flush()
     assert r.runs == [[10]]
@@ -361,6 +363,24 @@ def test_an_input_that_nobody_makes_room_for_is_refused(rig: Any) -> None:
     (given,) = r.given
     assert (given.number, given.place, given.is_disk) == (90, None, False)
     assert "no room for 1000 bytes" in given.reason
+
+
+def test_an_input_that_no_task_waits_for_any_more_holds_up_nobody(rig: Any) -> None:
+    """Or each of them would wait until it is refused, and those behind it too."""
+    r = rig(slots=8)
+    r.bench.assign({10: [90]}, places=[(90, 1000, [4])])
+    r.flush()
+    for task in (1, 2, 3):
+        r.make(task)
+    r.core.room.want_input(90, 2000)
+    r.core.room.want_data(7, 1000)
+    r.flush()
+    r.bench.tell(Drop([10]))
+    r.bench.tell(Free([1], []))
+    r.flush()
+    assert [(given.number, given.place is None) for given in r.given] == [(90, True), (7, False)]
+    assert r.given[0].reason == ""
+    r.store.free(r.given[1].place)
 
 
 # -------------------------------------------------------------------------- as a whole
