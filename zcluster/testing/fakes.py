@@ -23,6 +23,7 @@ from zcluster.core.node.records import (
     RoomGiven,
     WorkerRecord,
 )
+from zcluster.protocol.calls import CALL_ALIAS
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
@@ -85,7 +86,9 @@ class Around(Protocol):
     def node(self, index: int) -> Any:
         """Return the node the scheduler numbered so."""
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
+    def began(
+        self, node: FakeNode, worker: FakeWorker, task: int, attempt: int, is_alias: bool
+    ) -> None:
         """A worker began a task."""
 
 
@@ -252,7 +255,9 @@ class FakeWorker:
                 batch.current = batch.todo.popleft()
                 at = batch.current
                 self.has_run = True
-                self.world.began(self.node, self, batch.run.tasks[at], batch.attempts[at])
+                is_alias = _call_of(batch.run, at)[1] == CALL_ALIAS
+                task, attempt = batch.run.tasks[at], batch.attempts[at]
+                self.world.began(self.node, self, task, attempt, is_alias)
                 if self.world.random.random() < self.world.blocking:
                     self._block(batch)
                 return
@@ -301,11 +306,7 @@ class FakeWorker:
             self.skipped.append(task)
             batch.current = None
             return
-        digest, form = next(
-            (d, f)
-            for k, (d, f, count) in enumerate(run.runs)
-            if sum(r[2] for r in run.runs[: k + 1]) > at
-        )
+        digest, form = _call_of(run, at)
         constant = batch.frames[0][run.offsets[at] : run.offsets[at + 1]] if run.offsets else b""
         tried = self.world.tries[task] = self.world.tries[task] + 1
         word = constant.split(b" ")[0]
@@ -318,7 +319,9 @@ class FakeWorker:
             self.failed.append((task, error))
             batch.current = None
             return
-        blob = inputs[0] if form == 4 else result_of(self.functions[digest], constant, inputs)
+        blob = (
+            inputs[0] if form == CALL_ALIAS else result_of(self.functions[digest], constant, inputs)
+        )
         uses, report = run.uses[at], run.report[at]
         if word == b"held" and report:
             self.heap[task] = (blob, -1)
@@ -397,6 +400,16 @@ class FakeWorker:
         if self.skipped:
             self.say(Skipped(self.skipped))
             self.skipped = []
+
+
+def _call_of(run: Run, at: int) -> tuple[bytes, int]:
+    """Return the callable's digest and the call form of a task, by its position."""
+    end = 0
+    for digest, form, count in run.runs:
+        end += count
+        if at < end:
+            return digest, form
+    raise AssertionError(f"position {at} of a run of {end} tasks")
 
 
 # -------------------------------------------------------------------------------- nodes

@@ -116,8 +116,8 @@ class Model:
 
     # --------------------------------------------------------------------- runs
 
-    def began(self, task: int, attempt: int, place: str) -> None:
-        """Note that a worker began an attempt.
+    def began(self, task: int, attempt: int, place: str, is_alias: bool = False) -> None:
+        """Note that a worker began an attempt; an alias only hands on what another task gave.
 
         Raises
         ------
@@ -130,6 +130,8 @@ class Model:
                 f"task {task} began at {place} in attempt {attempt}, which began at {before} before"
             )
         self.begun[task, attempt] = place
+        if is_alias:
+            return
         self.starts[task] += 1
         spec = self.specs.get(task)
         if spec is not None and spec.once and self.starts[task] > 1:

@@ -38,8 +38,8 @@ class Sampler:
     Examples
     --------
     >>> from zcluster.protocol.messages import Release
-    >>> Sampler(random.Random(1), integer=lambda: 7, most=1).sample(Release)
-    Release(tasks=[7])
+    >>> Sampler(random.Random(1), integer=lambda: 7, most=0).sample(Release)
+    Release(tasks=[])
     """
 
     def __init__(

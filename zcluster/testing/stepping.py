@@ -264,7 +264,9 @@ class SteppedWorld:
         self.flush()
         return node
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
+    def began(
+        self, node: FakeNode, worker: FakeWorker, task: int, attempt: int, is_alias: bool
+    ) -> None:
         """A worker began a task: nothing is noted of that here."""
 
     def node(self, index: int) -> FakeNode | None:

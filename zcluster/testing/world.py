@@ -153,11 +153,13 @@ class World:
         ]
         return sorted([*told, *self._stories.get(task, [])], key=lambda entry: entry[0])
 
-    def began(self, node: FakeNode, worker: FakeWorker, task: int, attempt: int) -> None:
+    def began(
+        self, node: FakeNode, worker: FakeWorker, task: int, attempt: int, is_alias: bool
+    ) -> None:
         """Note that a worker began a task, in the attempt that it was sent."""
         place = f"{node.name}-{worker.number}"
         if attempt:  # else it was dropped before it was sent
-            self.model.began(task, attempt, place)
+            self.model.began(task, attempt, place, is_alias)
         self.tell(task, place, f"began attempt {attempt}")
 
     def note_effect(self, client: ClientMember, effect: Any) -> None:

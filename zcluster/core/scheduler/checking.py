@@ -45,7 +45,7 @@ def check_message(message: Message, frames: Frames) -> None:
     >>> check_message(Recalled([1, 2], [1, 1]), [])
     >>> check_message(Recalled([1, 2], [1]), [])
     Traceback (most recent call last):
-    zcluster.errors.ProtocolError: recalled: columns of 2 and 1 entries, expected equal ones [Z020]
+    zcluster.errors.ProtocolError: recalled: columns of 2 and 1 entries, expected equal ones [Z006]
     """
     found = _CHECKS.get(type(message))
     if found is not None:
