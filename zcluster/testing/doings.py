@@ -70,7 +70,21 @@ def _release(history: History, chance: random.Random, action: Action) -> None:
 def _cancel(history: History, chance: random.Random, action: Action) -> None:
     client = history.some_client(chance)
     if client is not None and client.wanted:
-        tasks = chance.sample(list(client.wanted), min(len(client.wanted), chance.randint(1, 3)))
+        tasks = list(client.wanted)
+        if action.kind == "cancel_force" and chance.random() < 0.7:
+            # What runs is what may have to be stopped.
+            running = {
+                task
+                for node in history.nodes()
+                for worker in node.workers.values()
+                for task in worker.current()
+            }
+            tasks = [task for task in tasks if task in running] or tasks
+        tasks = chance.sample(tasks, min(len(tasks), chance.randint(1, 3)))
+        if action.kind == "cancel_force":
+            for node in history.nodes():
+                for worker in node.workers.values():
+                    history.world.linger(worker, tasks, 0.3)
         client.cancel(tasks, force=action.kind == "cancel_force")
 
 

@@ -8,7 +8,7 @@ of bytes is in `zcluster.testing.stores`, what they are in `zcluster.testing.val
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
@@ -23,6 +23,7 @@ from zcluster.core.node.records import (
     RoomGiven,
     WorkerRecord,
 )
+from zcluster.errors import InvariantError
 from zcluster.protocol.calls import CALL_ALIAS
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
@@ -122,7 +123,7 @@ def through(way: str, message: Message, frames: Sequence[Any]) -> tuple[Message,
 # ------------------------------------------------------------------------------ workers
 
 
-@dataclass
+@dataclass(eq=False)
 class _Batch:
     run: Run
     frames: list[bytes]
@@ -130,6 +131,19 @@ class _Batch:
     #: Those of the tasks, as they were when they were sent.
     attempts: list[int]
     current: int | None = None
+    #: What runs does not let itself be stopped, and does not end.
+    is_stuck: bool = False
+    #: What runs takes its time.
+    is_slow: bool = False
+
+    @property
+    def running(self) -> int:
+        """The task that runs, or -1."""
+        return -1 if self.current is None else self.run.tasks[self.current]
+
+    @property
+    def stands(self) -> bool:
+        return self.is_stuck or self.is_slow
 
 
 class FakeWorker:
@@ -213,20 +227,40 @@ class FakeWorker:
             return True
         if self.queue and self.taken < self.slots + len(self.blocked):
             return True
-        if len(self.waiting) < len(self.running):
+        if len(self.waiting) + sum(batch.stands for batch in self.running) < len(self.running):
             return True
         return self.is_leaving and not self.running
 
     def _interrupt(self, tasks: list[int]) -> None:
-        """Stop tasks that run, if they let themselves be stopped: half of them do."""
+        """Stop tasks that run, if they let themselves be stopped: half of them do.
+
+        Some of the others hang from then on.
+        """
         for batch in self.running:
             at = batch.current
-            if at is None or batch.run.tasks[at] not in tasks or self.world.random.random() < 0.5:
+            if at is None or batch.run.tasks[at] not in tasks:
                 continue
-            if all(batch is not waiting for waiting, _ in self.waiting.values()):
+            is_waiting = any(batch is waiting for waiting, _ in self.waiting.values())
+            if self.world.random.random() < 0.5:
+                batch.is_stuck = not is_waiting and self.world.random.random() < 0.5
+            elif not is_waiting and not batch.is_stuck:
                 self.blocked.discard(batch.run.tasks[at])
                 self.skipped.append(batch.run.tasks[at])
                 batch.current = None
+                batch.is_slow = False
+
+    def linger(self, tasks: Collection[int]) -> list[_Batch]:
+        """Have some tasks that run take their time, until `go_on`."""
+        waiting = [batch for batch, _ in self.waiting.values()]
+        slow = [b for b in self.running if b.running in tasks and b not in waiting]
+        for batch in slow:
+            batch.is_slow = True
+        return slow
+
+    def go_on(self, slow: list[_Batch]) -> None:
+        """Have them end after all, unless they hang."""
+        for batch in slow:
+            batch.is_slow = False
 
     def current(self) -> list[int]:
         """Return the tasks that are running and would be blamed."""
@@ -243,7 +277,11 @@ class FakeWorker:
         while self.queue and self.taken < self.slots + len(self.blocked):
             self.running.append(self.queue.popleft())
             assert self.running[-1].run.threads <= self.slots, "a task takes more slots than are"
-        movable = [b for b in self.running if all(b is not w for w, _ in self.waiting.values())]
+        movable = [
+            batch
+            for batch in self.running
+            if not batch.stands and all(batch is not w for w, _ in self.waiting.values())
+        ]
         if not movable or self.world.random.random() < 0.2:
             self.report()
             if self.is_leaving and not (self.running or self.calls):
@@ -444,6 +482,8 @@ class FakeNode:
         self.rooms: list[RoomGiven] = []
         #: It was told to say goodbye.
         self.is_leaving = False
+        #: The tasks and attempts that the scheduler asked back.
+        self.asked_back: set[tuple[int, int]] = set()
         self.peer = world.count()
         self.index = -1
         self.is_away = False
@@ -461,7 +501,9 @@ class FakeNode:
             if number in self.workers:
                 if isinstance(message, Run):
                     assigned = [self.core.tasks.get(task) for task in message.tasks]
-                    self.workers[number].sent.append([a.attempt if a else 0 for a in assigned])
+                    attempts = [a.attempt if a else 0 for a in assigned]
+                    self._check_wanted(message.tasks, attempts)
+                    self.workers[number].sent.append(attempts)
                 self.world.post("node>worker", self.workers[number], message, payload)
         for said, frames in effects.to_scheduler:
             self.world.post("node>scheduler", self, said, frames)
@@ -476,6 +518,14 @@ class FakeNode:
                 self.world.kill_worker(self, self.workers[number])
         if self.world.is_checking:
             check_node(self.core)
+
+    def _check_wanted(self, tasks: list[int], attempts: list[int]) -> None:
+        for pair in zip(tasks, attempts, strict=True) if self.asked_back else ():
+            if pair in self.asked_back:
+                raise InvariantError(
+                    f"task {pair[0]} is sent to a worker of {self.name} in attempt {pair[1]}, "
+                    "which the scheduler had asked back"
+                )
 
     def do_job(self) -> None:
         """Do the next job of the disk."""

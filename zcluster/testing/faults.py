@@ -182,11 +182,12 @@ def _spoil_disk(history: History, chance: random.Random, action: Action) -> bool
     nodes = [node for node in history.nodes() if node.store.has_disk]
     if not nodes:
         return False
-    node = chance.choice([node for node in nodes if node.store.spilled] or nodes)
+    nodes = [node for node in nodes if node.core.spilling.recent or node.store.spilled] or nodes
+    node = chance.choice(nodes)
     store, space = node.store, node.store.disk_limit
     # What was lost is not made again if it may run once; and a disk may be given up.
     history.model.had_losses = store.is_tight = True
-    way, rate = chance.choice(("full", "errors", "flips")), chance.choice((0.3, 1.0))
+    way, rate = chance.choice(("full", "errors", "flips", "flips")), chance.choice((0.3, 1.0))
     if way == "full":
         store.disk_limit = min(space, store.spilled + chance.choice((0, 150)))
     elif way == "errors":
@@ -199,7 +200,14 @@ def _spoil_disk(history: History, chance: random.Random, action: Action) -> bool
         store.disk_limit = max(store.disk_limit, space)
 
     history.on_heal(draw_seconds(chance, 0.1, 10.0), restore)
+    for seconds in (0.0, 0.003, 0.02) if chance.random() < 0.7 else ():
+        # So that something is written meanwhile.
+        history.world.at(seconds, _press, node)
     return bool(node.core.tasks)
+
+
+def _press(node: Any) -> None:
+    node.process.deliver(node.core.on_pressure, 1000, node.world.now)
 
 
 def _press_memory(history: History, chance: random.Random, action: Action) -> bool:

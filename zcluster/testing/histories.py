@@ -31,6 +31,7 @@ from zcluster.testing.doings import DOINGS
 from zcluster.testing.faults import FAULT_KINDS, PERMITTED_PAUSE
 from zcluster.testing.model import Model
 from zcluster.testing.plans import Action, Plan
+from zcluster.testing.promises import check_left, check_places
 from zcluster.testing.stores import AMPLE, Storage
 from zcluster.testing.watching import Watcher
 from zcluster.testing.world import World
@@ -262,6 +263,7 @@ class History:
         self._until_all_is_there()
         if self._try_again():
             self._until_all_is_there()
+        check_places(w.core.state, w.node)
         self.model.check_blamed(w.core.state.kills)
         self._check_no_false_deaths()
 
@@ -302,6 +304,8 @@ class History:
         w.run_until(lambda: not w.core.state.clients and not len(w.core.calls), LIVENESS_SECONDS)
         w.run_until_quiet(LIVENESS_SECONDS)
         check_empty(w.core.state)
+        w.run_until(lambda: not any(node.retiring for node in w.core.state.nodes.values()), 10.0)
+        check_left(w.core.state)
         if w.core.state.clients:
             left = [client.name for client in w.core.state.clients.values()]
             raise InvariantError(f"all clients have said goodbye, and {left} are still known")

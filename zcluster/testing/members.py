@@ -28,6 +28,7 @@ from zcluster.protocol.messages import (
     Hello,
     Message,
     NodeInfo,
+    Recall,
     Refused,
     Welcome,
 )
@@ -36,6 +37,7 @@ from zcluster.storage.disk import DiskJob
 from zcluster.testing.clock import UNTOUCHED, Process
 from zcluster.testing.fakes import BIG, FakeNode, part_of
 from zcluster.testing.network import Connection, Path
+from zcluster.testing.promises import check_lost, check_retiring, check_said
 from zcluster.testing.stores import Storage
 from zcluster.types import Buffer, Frames
 
@@ -216,7 +218,10 @@ class SchedulerMember:
 
     def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
         self._has_news |= type(message) is not Heartbeat
+        retiring = set(self.core.state.retiring)
         self.core.on_message(peer, message, frames, self.world.now)
+        for index in self.core.state.retiring - retiring:
+            check_retiring(self.core.state, index)
 
     def _on_gone(self, peer: int, reason: str) -> None:
         if reason:
@@ -233,6 +238,7 @@ class SchedulerMember:
             if client.has_news:
                 client.in_flight = reception.in_flight(client.peer)
         for peer, message, frames in core.flush(now):
+            check_said(core.state, peer, message)
             reception.send(peer, message, frames, now)
         for number, _ in core.calls.take_aside():
             self.process.call_later(0.01, self._answer_aside, number)
@@ -342,6 +348,9 @@ class NodeMember(FakeNode):
 
     def _on_message(self, message: Message, frames: Frames) -> None:
         self.line.has_news = True
+        if isinstance(message, Recall):
+            known = [self.core.tasks[task] for task in message.tasks if task in self.core.tasks]
+            self.asked_back.update((a.task, a.attempt) for a in known)
         if isinstance(message, Files):
             self.core.on_files(message, "", self.world.now)
         else:
@@ -396,12 +405,14 @@ class NodeMember(FakeNode):
         core = self.core
         if core.tasks or core.placed or core.leaving or core.is_short or core.room.waiting:
             return True
-        return core.spilling.is_fuller
+        return core.spilling.is_fuller or any(worker.stopping for worker in core.workers.values())
 
     def _do_job(self, job: DiskJob) -> None:
         self.doing -= 1
         done = self.store.do(job, self.world.random)
         self.core.on_disk_done(job.ticket, *done, now=self.world.now)
+        if job.kind == "check" and done[1]:
+            check_lost(self.core, job.place)
 
     def _start_workers(self) -> None:
         count = len(self.starting) - self._starting

@@ -67,7 +67,7 @@ FAULTS = (
 _WORD = re.compile(r"([0-9]+)(?:-([0-9]+)|:([0-9]+))?")
 _GRAPHS = (3, 300)
 #: The fewest and the most actions besides those that begin a history.
-_ACTIONS = (4, 20)
+_ACTIONS = (4, 12)
 _FEWEST_FAULTS = 3
 #: How likely it is that nothing happens for some seconds before an action.
 _BREAK = 0.03

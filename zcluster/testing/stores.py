@@ -56,6 +56,8 @@ class Store:
         #: How likely the disk is to change what is written, and not to do what it is asked for.
         self.disk_flips = 0.0
         self.disk_errors = 0.0
+        #: What was to be written to disk and is not there.
+        self.unwritten: set[Range] = set()
         #: Whether there may have been no room for something.
         self.is_tight = storage.limit < AMPLE and storage.space < AMPLE
 
@@ -81,11 +83,14 @@ class Store:
 
         A disk is found to be full when space is claimed: a range that is not is given out.
         """
+        if job.kind == "write":
+            self.unwritten.add(job.place)
         if job.kind in ("write", "claim") and self.spilled > self.disk_limit:
             return [], self.disk_space(), True
         if self.disk_errors and chance.random() < self.disk_errors:
             return [], "the disk gave an error", False
         if job.kind == "check":
+            assert job.place not in self.unwritten, f"{job.place} was never written"
             found = crc32(self.bytes[job.place])
             return ([found], "", False) if [found] == list(job.sums) else ([], _CHANGED, False)
         if job.kind == "claim":
@@ -95,6 +100,7 @@ class Store:
             # What others write is used at once, and would be checked much later.
             is_changed = self.disk_flips and chance.random() < self.disk_flips
             self.bytes[job.place] = b"?" + blob[1:] if is_changed else blob
+            self.unwritten.discard(job.place)
         return [crc32(blob)], "", False
 
     def release(self) -> None:

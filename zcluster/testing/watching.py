@@ -33,6 +33,7 @@ from zcluster.errors import InvariantError
 from zcluster.protocol.messages import (
     Copied,
     Copy,
+    Failed,
     Finished,
     Heartbeat,
     Message,
@@ -43,6 +44,7 @@ from zcluster.testing.coverage import UNKNOWN, Arrow, Coverage
 
 __all__ = ["Watcher"]
 
+_ASSIGNED = int(State.ASSIGNED)
 _NAMES = {int(state): state.name for state in State}
 
 #: Which event of the table a step is, where the states alone do not tell: by what caused it.
@@ -152,6 +154,7 @@ class Watcher:
         self._cause = ""
         self._named: frozenset[int] = frozenset()
         self._steps: list[tuple[int, int, int]] = []
+        self._find: Callable[[int], tuple[Page, int] | None] = lambda task: None
         #: Arrows by the states before and after, and the cause.
         self._known: dict[tuple[int, int, str], tuple[str, ...]] = {}
 
@@ -194,6 +197,7 @@ class Watcher:
 
     def _watch_scheduler(self, core: SchedulerCore) -> None:
         state, original = core.state, core.on_message
+        self._find = state.find
         make_page = state.page_for
 
         def page_for(task: int) -> Page:
@@ -216,14 +220,29 @@ class Watcher:
             is_node = any(node.peer == peer for node in state.nodes.values())
             is_known = is_node or any(client.peer == peer for client in state.clients.values())
             self._see_at_scheduler(core, message, is_node)
-            stale = self._stale(core, peer, message) if isinstance(message, Finished) else ()
+            stale: list[int] = []
+            if isinstance(message, Finished | Failed):
+                stale = self._stale(core, peer, message)
+            elsewhere: dict[int, set[int]] = {}
+            if state.elsewhere and isinstance(message, Finished):
+                some = [task for task in message.tasks if task in state.elsewhere]
+                elsewhere = {task: set(state.elsewhere[task]) for task in some}
             self._begin(type(message).__name__, message)
             original(peer, message, frames, now)
+            if elsewhere:
+                self._check_told(core, peer, elsewhere)
             if not is_known and self._steps:
                 raise InvariantError(
                     f"{type(message).__name__} of a member that is not here changed "
                     f"task {self._steps[0][0]}"
                 )
+            if stale and isinstance(message, Failed) and len(stale) == len(message.tasks):
+                if self._steps:
+                    raise InvariantError(
+                        f"task {self._steps[0][0]} changed by the failure of an attempt that is "
+                        "not the last"
+                    )
+                return
             for task in stale:
                 if any(step[0] == task and step[2] == State.FINISHED for step in self._steps):
                     raise InvariantError(
@@ -259,6 +278,8 @@ class Watcher:
 
     def _scheduler_step(self, task: int, before: int, after: int) -> None:
         self._steps.append((task, before, after))
+        if after == _ASSIGNED:
+            self._check_needed(task)
         key = (before, after, "Failed of it" if task in self._named else self._cause)
         arrow = self._known.get(key)
         if arrow is not None:
@@ -275,6 +296,27 @@ class Watcher:
             event = table.get(key[2], table[""])
         self._known[key] = ("scheduler", names[0], event, names[1])
         self._arrows[self._known[key]] += 1
+
+    def _check_told(self, core: SchedulerCore, peer: int, elsewhere: dict[int, set[int]]) -> None:
+        """Nodes that have a task from the time they were away are told once others did it."""
+        state = core.state
+        for task, nodes in elsewhere.items():
+            for index in nodes if task not in state.elsewhere else ():
+                node = state.nodes.get(index)
+                if node and node.peer != peer and task not in state.drops.get(index, ()):
+                    raise InvariantError(
+                        f"task {task} is done by another node, and {node.info.name}, which has it "
+                        "from the time it was away, is not told"
+                    )
+
+    def _check_needed(self, task: int) -> None:
+        found = self._find(task)
+        if found is None or found[0].attempt[found[1]]:
+            return  # what ran before may be made again for what has just ended
+        if found[0].kin[found[1]] and not found[0].refs[found[1]]:
+            raise InvariantError(
+                f"task {task} is assigned, and none of its consumers needs it any more"
+            )
 
     def _see_at_scheduler(self, core: SchedulerCore, message: Message, is_node: bool) -> None:
         tasks = getattr(message, "tasks", None)
@@ -301,7 +343,7 @@ class Watcher:
                 "last consumer, and another node asked for it"
             )
 
-    def _stale(self, core: SchedulerCore, peer: int, message: Finished) -> list[int]:
+    def _stale(self, core: SchedulerCore, peer: int, message: Finished | Failed) -> list[int]:
         """Return the tasks that are at this node in a newer attempt than the message's."""
         stale = []
         for task, attempt in zip(message.tasks, message.attempts, strict=True):

@@ -34,6 +34,7 @@ from zcluster.testing.guard import forbidden
 from zcluster.testing.members import NodeMember, SchedulerMember
 from zcluster.testing.model import Model
 from zcluster.testing.network import Network, Path
+from zcluster.testing.promises import check_alone, check_missed
 from zcluster.testing.stores import Storage
 
 __all__ = ["World"]
@@ -161,6 +162,7 @@ class World:
         if attempt:  # else it was dropped before it was sent
             self.model.began(task, attempt, place, is_alias)
         self.tell(task, place, f"began attempt {attempt}")
+        check_alone(worker, task)
 
     def note_effect(self, client: ClientMember, effect: Any) -> None:
         """Pass on what a client's core says besides results."""
@@ -238,6 +240,16 @@ class World:
                 seconds = chance() ** 2
             self.clock.after(seconds, self._work, worker)
 
+    def linger(self, worker: FakeWorker, tasks: list[int], seconds: float) -> None:
+        """Have tasks that run in a worker take some time."""
+        slow = worker.linger(tasks)
+        if slow:
+            self.clock.after(seconds, self._go_on, worker, slow)
+
+    def _go_on(self, worker: FakeWorker, slow: list[Any]) -> None:
+        worker.go_on(slow)
+        self._kick(worker)
+
     def _work(self, worker: FakeWorker) -> None:
         self._working.discard(id(worker))
         if not worker.stopped:
@@ -270,7 +282,10 @@ class World:
             end = WorkerEnd(
                 worker.number, worker.incarnation, "died", 0, "", running, has_run=has_run
             )
+            held = node.core.workers[worker.number].held & node.core.results.keys()
+            held |= {task for task, number in node.core.actors.items() if number == worker.number}
             node.core.on_worker_end(end, self.now)
+            check_missed(node.core, held)
 
     def worker_left(self, node: NodeMember, worker: FakeWorker) -> None:
         """A worker process ended because it was told to; what it has said counts."""

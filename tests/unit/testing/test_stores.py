@@ -71,3 +71,14 @@ def test_only_a_store_without_an_ample_disk_is_tight() -> None:
     assert not Store(Storage(limit=100, space=1 << 30)).is_tight
     assert Store(Storage(limit=100)).is_tight
     assert Store(Storage(limit=100, space=100)).is_tight
+
+
+def test_what_could_not_be_written_to_disk_is_not_looked_for_there() -> None:
+    store = Store(Storage(space=1000))
+    place, source = store.allocate_on_disk(5), written(store, b"right")
+    assert place is not None
+    store.disk_errors = 1.0
+    assert store.do(DiskJob(1, "write", place, 5, source), random.Random(1))[1]
+    store.disk_errors = 0.0
+    with pytest.raises(AssertionError, match="was never written"):
+        store.do(DiskJob(2, "check", place, 5, None, (0,)), random.Random(1))
