@@ -184,6 +184,8 @@ class NodeCore(NodeStopping):
             # Assigned again while it is still here: the new attempt is the one that counts.
             old.attempt = assignment.attempt
             old.passing = assignment.passing
+            if old.state == _WAITING:
+                self._relink(old)
             self._drop_parts(assignment.inputs)
             return
         if task in self.results:
@@ -220,6 +222,25 @@ class NodeCore(NodeStopping):
         if not missing:
             assignment.state = _READY
             heapq.heappush(self.ready, (assignment.rank, task, assignment))
+
+    def _relink(self, assignment: Assignment) -> None:
+        """See that somebody knows of each input that a task waits for.
+
+        Its maker may have left, and be assigned again with it.
+        """
+        for source in dict.fromkeys(assignment.inputs):
+            if source in self.results:
+                continue
+            maker = self.tasks.get(source)
+            waiting = self.awaited.get(source, []) if maker is None else maker.heirs or []
+            if any(heir is assignment for heir in waiting):
+                continue
+            edges = [assignment] * assignment.inputs.count(source)
+            if maker is not None:
+                maker.heirs = [*waiting, *edges]
+            else:
+                for edge in edges:
+                    self._await(source, edge)
 
     def _free(self, message: Free) -> None:
         results, uses = self.results, self.uses

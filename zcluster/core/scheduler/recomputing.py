@@ -115,7 +115,9 @@ def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection
             if is_hopeless:
                 continue
             if source.state[at] == _FINISHED and source.flags[at] & PASSING:
-                # Its node drops it after the consumers it has; this one would not find it.
+                # Its node drops it after the consumers it has; this one would not find it. They
+                # are taken from there, and then it would stay.
+                s.free(task_in, [source.node[at]])
                 source.state[at] = _RELEASED
             if source.state[at] == _RELEASED:
                 stack.append(task_in)

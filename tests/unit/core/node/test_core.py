@@ -371,6 +371,20 @@ def test_a_recalled_task_comes_back_unless_it_has_started(bench: Any) -> None:
     assert b.core.recalling == set()
 
 
+def test_a_task_wakes_though_its_maker_left_and_came_again(bench: Any) -> None:
+    b = bench(batch=1)
+    b.assign({1: [], 2: [1]})
+    b.flush()
+    b.tell(Recall([1]))
+    b.hear(Recalled([1], [0]))
+    assert b.said(Recalled) == [Recalled([1], [1])]
+    b.assign({1: [], 2: [1]})  # the second one is still here
+    b.flush()
+    b.done([1])
+    b.flush()
+    assert [run.tasks for run in b.sent(Run)][-1] == [2]
+
+
 def test_a_bound_task_stays_bound_when_its_worker_gives_it_back(bench: Any) -> None:
     b = bench(workers=2)
     b.assign({1: []}, workers=[1])
