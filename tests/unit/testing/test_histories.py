@@ -99,12 +99,14 @@ def test_a_seed_is_one_history_whatever_the_hash_seed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_hundred_seeds_are_a_hundred_histories_whatever_the_hash_seed() -> None:
     one, two = hashes_elsewhere(0, 100, 1), hashes_elsewhere(0, 100, 2)
     assert one == two == hashes(0, 100)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_three_thousand_histories(capsys: pytest.CaptureFixture[str]) -> None:
     """As many as are to count; the time it takes is printed, and bound only widely."""
     report = simulate(MANY * 5 // 4, seed=100_000, jobs=2)
