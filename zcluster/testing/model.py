@@ -179,6 +179,10 @@ class Model:
                 # Who asks twice before it began again may have it run twice.
                 self.starts[task] = min(0, self.starts[task] - 1)
                 stack.extend(self.sources(task))
+                spec = self.specs.get(task)
+                if spec is not None and spec.key is not None:
+                    # Under a shared key one of them runs, and the others hand on what it gave.
+                    stack.extend(self.sharers[spec.key])
 
     def died(self, tasks: Iterable[int]) -> None:
         """Note that a worker ended while it ran these."""

@@ -18,7 +18,7 @@ from zcluster.core.scheduler.assigning import enqueue, queue_ahead
 from zcluster.core.scheduler.failing import inherit_trouble
 from zcluster.core.scheduler.pages import DATA, PAGE_BITS, PARTIAL, WANTED, Page
 from zcluster.core.scheduler.queues import base_rank
-from zcluster.core.scheduler.recomputing import need, relink
+from zcluster.core.scheduler.recomputing import cannot_run_again, need, relink
 from zcluster.core.scheduler.records import (
     ClientRecord,
     FunctionRecord,
@@ -428,11 +428,19 @@ def _known_keys(s: SchedulerState, layer: LayerRecord, first: int, count: int) -
         known = keys.setdefault(key, task)
         if known != task:
             found = s.find(known)
-            if found is None or found[0].state[found[1]] in (State.FAILED, State.CANCELLED):
+            if found is None or _is_over(*found):
                 keys[key] = task
             else:
                 aliases[task] = known
     return aliases
+
+
+def _is_over(page: Page, row: int) -> bool:
+    """Whether nothing is to be had of a task any more, so that an equal call runs anew."""
+    state = page.state[row]
+    return state in (State.FAILED, State.CANCELLED) or (
+        state == _RELEASED and cannot_run_again(page, row)
+    )
 
 
 def _want(submission: Submission, page: Page, row: int, task: int, stop: int, hold: bool) -> None:

@@ -27,7 +27,7 @@ from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import ErrorInfo, Unreachable
 
-__all__ = ["lose", "lost_actor", "need", "orphaned", "relink", "revive"]
+__all__ = ["cannot_run_again", "lose", "lost_actor", "need", "orphaned", "relink", "revive"]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _FINISHED, _RELEASED, _FAILED, _CANCELLED = (
@@ -107,8 +107,7 @@ def need(s: SchedulerState, stack: list[int], again: set[int], asked: Collection
                 s.say(owner.peer, Unreachable([task], -1))
             continue  # without an owner: `relink` gives it up
         # `relink` gives it up too.
-        is_hopeless = _was_actor(page, row) or (task not in asked and _ran_once(page, row))
-        is_hopeless = is_hopeless or bool(page.flags[row] & PARTIAL)
+        is_hopeless = cannot_run_again(page, row, is_asked=task in asked)
         for task_in in page.inputs(row):
             source, at = s.row_of(task_in)
             source.refs[at] += 1
@@ -245,6 +244,13 @@ def _incomplete(s: SchedulerState, task: int) -> Failure:
     )
     error = ErrorInfo("lost", "zcluster.errors.DataLost", reason, "", task, 0, "", "")
     return Failure(error, b"")
+
+
+def cannot_run_again(page: Page, row: int, is_asked: bool = False) -> bool:
+    """Whether a task whose result is gone cannot be made again, unless a user asks for it."""
+    if page.flags[row] & PARTIAL or _was_actor(page, row):
+        return True
+    return not is_asked and _ran_once(page, row)
 
 
 def _was_actor(page: Page, row: int) -> bool:

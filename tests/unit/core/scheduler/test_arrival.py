@@ -17,6 +17,7 @@ from zcluster.protocol.messages import (
     Failed,
     Layer,
     LayerPart,
+    Needs,
     Release,
     Resolved,
     Scattered,
@@ -193,6 +194,22 @@ def test_a_key_that_failed_is_tried_anew(desk: Any, graph_of: Any) -> None:
     d.fail(node, first)
     again = d.submit(client, graph_of([()], shared=True, keys=["a"]))
     assert d.words([first, again]) == ["failed", "ready"]
+
+
+def test_a_key_whose_task_may_not_run_again_is_tried_anew(desk: Any, graph_of: Any) -> None:
+    """As above, but it would be a dead end: what runs at most once has run."""
+    d = desk()
+    client, node = d.client(), d.node(slots=4)
+    options = {"shared": True, "needs": Needs(at_most_once=True)}
+    first = d.submit(client, graph_of([(), (0,)], keys=["a", "b"], **options))
+    d.flush()
+    d.finish(node, [first])
+    d.flush()
+    d.finish(node, [first + 1])
+    d.tell(client, Release([first]))
+    assert d.word(first) == "released"
+    again = d.submit(client, graph_of([()], keys=["a"], **options))
+    assert d.words([first, again]) == ["released", "ready"]
 
 
 def whole_graph(graph_of: Any, count: int = 3, takers: int = 2, **options: Any) -> Graph:
