@@ -9,7 +9,7 @@ results of longer tasks goes with them too, and large results need no room in th
 
 A task that takes several slots goes alone, to a worker where so many are free. The
 first worker large enough is kept free for it, or small tasks would pass it by for ever.
-So does one with a time limit, or that runs at most once: see `stopping`.
+One with a time limit, or that runs at most once, goes alone too: see `stopping`.
 """
 
 from __future__ import annotations

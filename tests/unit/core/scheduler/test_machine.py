@@ -114,7 +114,7 @@ class Strangers(Peers):
                 self.try_to_say(client, message, frames)
 
     def try_to_say(self, member: Member, said: Message, frames: Sequence[Any]) -> None:
-        """Say what may be wrong: then this session ends, and only this one."""
+        """Say what may be wrong: then its link ends, and no other."""
         note(f"{member} says {said} with {frames}")
         if member.is_away or member.is_gone:
             return
