@@ -118,7 +118,9 @@ how = sys.argv[1]
 is_waiting = threading.Event()
 client = Client(n_workers=1, threads_per_worker=1, processes=how != "threads")
 assert client.submit(abs, -1).result() == 1
-pending = [client.submit(time.sleep, 60, pure=False) for _ in range(20)]
+# What runs when it is cancelled runs on, and the soldier's answer waits for it.
+seconds = 0.2 if how == "soldier" else 60
+pending = [client.submit(time.sleep, seconds, pure=False) for _ in range(20)]
 if how == "callback":
     for future in pending:
         future.add_done_callback(lambda future: print("called", future.status))
