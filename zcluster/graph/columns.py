@@ -32,7 +32,7 @@ _BULK_WITH_IMPORT = 50_000
 
 # Call forms (zcluster.protocol.calls, which may not be imported here): with a constant, and with
 # the least number of inputs.
-_WITH_CONSTANT = frozenset({1, 5})
+_WITH_CONSTANT = frozenset({1, 5, 6})
 _WITHOUT_CONSTANT = frozenset({0, 2, 4})
 _LEAST_INPUTS = {2: 1, 4: 1}
 

@@ -20,7 +20,7 @@ objects where the graph will run in this process.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
@@ -38,6 +38,7 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphLayer",
+    "HeldLayer",
     "Integers",
     "LargeArgument",
     "Options",
@@ -106,6 +107,25 @@ class LargeArgument:
         return f"<LargeArgument: {self.plan.size} bytes>"
 
 
+class HeldLayer:
+    """The calls of a layer, all of one function that is here: of its inputs, as they come.
+
+    In a layer with constants (`zcluster.protocol.calls.CALL_ROW`) each call has its constant first.
+
+    Attributes
+    ----------
+    function : callable
+    reads_only : bool
+        It writes into none of its inputs and keeps none of them, so that nobody needs a copy.
+    """
+
+    __slots__ = ("function", "reads_only")
+
+    def __init__(self, function: Callable[..., Any], reads_only: bool = False) -> None:
+        self.function = function
+        self.reads_only = reads_only
+
+
 class Options(NamedTuple):
     """How a user wants calls to be run; calls that want the same share a layer.
 
@@ -169,10 +189,10 @@ class GraphLayer:
         How the user wants the tasks run.
     first : int
         Number of the first task; set by `Graph.add_layer`.
-    objects : sequence or None
+    objects : sequence, HeldLayer or None
         In a graph that runs in this process, by position: a `zcluster.protocol.held.HeldCall` with
         the function in it, or with `CALL_VALUE` the value; in the place of `function` and
-        `constants`.
+        `constants`. Or a `HeldLayer`, in the place of `function` alone.
     """
 
     name: str
@@ -194,7 +214,7 @@ class GraphLayer:
     selections: Integers | None = None
     options: Options = DEFAULT_OPTIONS
     first: int = 0
-    objects: Sequence[Any] | None = None
+    objects: Sequence[Any] | HeldLayer | None = None
 
     def key(self, position: int) -> Key:
         """Return the key of the task at a position in the layer.
@@ -276,6 +296,13 @@ class Graph:
             entry = self._numbers[id(value)] = len(self.imports)
             self.imports.append(value)
         return ~entry
+
+    def set_imports(self, values: Sequence[Any]) -> None:
+        """Put other imports in the place of these; the layers have been renumbered for them."""
+        self.imports = []
+        self._numbers = {}
+        for value in values:
+            self.add_import(value)
 
     def merge(self, other: Graph) -> int:
         """Append another graph, which is used up; return what its task numbers grew by.

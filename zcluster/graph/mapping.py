@@ -18,12 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.layers import Graph, GraphLayer, HeldLayer, LargeArgument
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import (
     CALL_ALIAS,
     CALL_INPUTS,
     CALL_PACKED_LAST,
+    CALL_ROW,
     CALL_SINGLE,
     CALL_VALUE,
     unpack_arguments,
@@ -125,6 +126,9 @@ class GraphView(Mapping[Key, Any]):
         for k in layer.whole:
             taken = self._graph.layers[k]
             inputs.append([taken.key(p) for p in range(taken.count)])
+        if isinstance(layer.objects, HeldLayer):
+            first = () if constant is None else (bytes(constant),)
+            return (layer.objects.function, *first, *inputs)
         if layer.objects is not None:
             held = layer.objects[position]
             return held if layer.call == CALL_VALUE else _written(held, inputs)
@@ -138,6 +142,8 @@ class GraphView(Mapping[Key, Any]):
         if layer.call == CALL_PACKED_LAST:
             constant = self._graph.imports[~numbers[-1]].plan.tobytes()
         assert constant is not None  # the other forms have one
+        if layer.call == CALL_ROW:
+            return (function, bytes(constant), *inputs)
         if layer.call == CALL_SINGLE:
             return (function, load(constant))
         args, kwargs = unpack_arguments(constant, inputs)

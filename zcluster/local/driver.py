@@ -26,12 +26,19 @@ from zcluster.core.scheduler.core import SchedulerCore
 from zcluster.core.scheduler.pages import WANTED
 from zcluster.core.scheduler.records import SchedulerSettings
 from zcluster.errors import InvalidArgument, InvariantError
-from zcluster.graph.layers import DEFAULT_OPTIONS, Graph, GraphLayer, LargeArgument, Options
+from zcluster.graph.layers import (
+    DEFAULT_OPTIONS,
+    Graph,
+    GraphLayer,
+    HeldLayer,
+    LargeArgument,
+    Options,
+)
 from zcluster.graph.lowering import slices
 from zcluster.local.jobs import Job, JobLayer, jobs_of
 from zcluster.local.shelf import Shelf
 from zcluster.protocol.callables import load_callable
-from zcluster.protocol.calls import CALL_PACKED_LAST, CALL_VALUE, make_call
+from zcluster.protocol.calls import CALL_PACKED_LAST, CALL_ROW, CALL_VALUE, make_call
 from zcluster.protocol.frames import span
 from zcluster.protocol.messages import (
     PROTOCOL,
@@ -101,7 +108,7 @@ class Driver:
         self._done: list[Job] = []
         self._failed: list[tuple[Job, Exception]] = []
         self._layers: dict[int, JobLayer] = {}
-        self._objects: dict[int, Sequence[Any]] = {}
+        self._objects: dict[int, Sequence[Any] | HeldLayer] = {}
         self._packed: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._errors: dict[int, BaseException] = {}
@@ -333,6 +340,8 @@ class Driver:
 
     def _call(self, job: Job) -> Any:
         layer, shelf = job.layer, self._shelf
+        if isinstance(layer.objects, HeldLayer):
+            return self._call_layer(job, layer.objects)
         if layer.objects is not None:
             return self._call_held(job, layer.objects[job.task - layer.info.first])
         function = layer.function
@@ -363,6 +372,24 @@ class Driver:
         value = held.make(shelf.take(job.inputs, keep))
         if keep:
             shelf.count_down(job.inputs)
+        return value
+
+    def _call_layer(self, job: Job, held: HeldLayer) -> Any:
+        """Make a call of the layer's function, which is here."""
+        layer, shelf = job.layer, self._shelf
+        keep = layer.may_run_again
+        shares = held.reads_only
+        if layer.is_plain:
+            arguments = shelf.take(job.inputs, keep, None, shares) if job.inputs else []
+        else:
+            taken = shelf.take(job.sources(), keep, job.parts(), shares)
+            arguments = job.grouped(taken) if layer.info.whole else taken
+        if layer.call == CALL_ROW:
+            value = held.function(job.constant or b"", *arguments)
+        else:
+            value = held.function(*arguments)
+        if keep:
+            shelf.count_down(job.sources())
         return value
 
     def _function(self, digest: bytes) -> Callable[..., Any]:

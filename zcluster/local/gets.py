@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from zcluster.graph.columns import row_width
-from zcluster.graph.layers import Graph, GraphLayer, LargeArgument
+from zcluster.graph.layers import Graph, GraphLayer, HeldLayer, LargeArgument
 from zcluster.graph.spec import fill, from_dict
 from zcluster.local.driver import imported
 from zcluster.local.jobs import grouped, parts_of
@@ -107,9 +107,13 @@ class _Computations:
     def _computation(
         self, layer: GraphLayer, position: int, inputs: list[int], table: Sequence[int]
     ) -> Any:
-        if layer.objects is not None:
+        function: Any = None
+        if isinstance(layer.objects, HeldLayer):
+            function = layer.objects.function
+        elif layer.objects is not None:
             return self._held(layer, layer.objects[position], inputs)
-        function = None if layer.function is None else self._function(layer)
+        elif layer.function is not None:
+            function = self._function(layer)
         constant = layer.constant(position)
         is_simple = min(inputs, default=0) >= 0 and not layer.slots and not layer.whole
         keys = [self._keys[source] for source in inputs if source >= 0]

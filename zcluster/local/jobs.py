@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from zcluster.graph.columns import row_width, slot_width
+from zcluster.graph.layers import HeldLayer
 from zcluster.protocol.messages import Assign, NodeLayer, Slot
 from zcluster.protocol.selections import Part, Selection, selection_from
 from zcluster.types import Frames
@@ -22,7 +23,7 @@ class JobLayer:
     __slots__ = ("call", "function", "info", "is_plain", "may_run_again", "objects")
 
     def __init__(
-        self, info: NodeLayer, may_run_again: bool, objects: Sequence[Any] | None = None
+        self, info: NodeLayer, may_run_again: bool, objects: Sequence[Any] | HeldLayer | None = None
     ) -> None:
         self.info = info
         #: Its calls, or values, where they are held as the objects they are.

@@ -56,6 +56,7 @@ class Shelf:
         sources: list[int],
         keep: bool,
         parts: Sequence[Selection | None] | None = None,
+        shares: bool = False,
     ) -> list[Any]:
         """Return results as one task may have them: the objects themselves if nobody else will.
 
@@ -67,6 +68,8 @@ class Shelf:
             Do not count them as taken: the task may run again.
         parts : sequence, optional
             What part to take of each.
+        shares : bool
+            The task only reads: it may have what others take too.
         """
         values, left, base, copying = self.values, self.left, self.base, self._copying
         taken: list[Any] = []
@@ -77,9 +80,7 @@ class Shelf:
                 if (
                     type(value) not in ATOMS
                     and (
-                        keep
-                        or left[source - base] > 1
-                        or source in copying
+                        (not shares and (keep or left[source - base] > 1 or source in copying))
                         or type(value) is LargeArgument
                     )
                     and source not in self.shared

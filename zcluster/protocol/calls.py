@@ -1,6 +1,6 @@
 """How the call of a task is made from its inputs and its constant.
 
-A layer says in which of six forms its calls are written:
+A layer says in which of seven forms its calls are written:
 
 =====  ================  ==========================================================
 form   name              the result
@@ -11,6 +11,7 @@ form   name              the result
 3      CALL_VALUE        the constant itself: a literal
 4      CALL_ALIAS        input 0
 5      CALL_SINGLE       ``f(x)``; the constant is the blob of ``x``
+6      CALL_ROW          ``f(constant, *inputs)``; the constant is bytes, passed as they are
 =====  ================  ==========================================================
 
 In forms 1 and 2 the arguments may contain inputs anywhere: in lists, in dicts, in attributes, in
@@ -49,6 +50,7 @@ __all__ = [
     "CALL_INPUTS",
     "CALL_PACKED",
     "CALL_PACKED_LAST",
+    "CALL_ROW",
     "CALL_SINGLE",
     "CALL_VALUE",
     "LARGE_ARGUMENT",
@@ -66,6 +68,7 @@ CALL_PACKED_LAST = 2
 CALL_VALUE = 3
 CALL_ALIAS = 4
 CALL_SINGLE = 5
+CALL_ROW = 6
 
 #: Arguments of more bytes than this go into a store first, and do not travel in the graph.
 LARGE_ARGUMENT = 64 * 1024
@@ -269,6 +272,8 @@ def make_call(
         if form == CALL_INPUTS:
             return function(*inputs)
         if constant is not None:
+            if form == CALL_ROW:
+                return function(constant, *inputs)
             if form == CALL_SINGLE:
                 return function(load_private(constant))
             if form in (CALL_PACKED, CALL_PACKED_LAST):

@@ -1,0 +1,462 @@
+"""The layer of a group: its program, and what each of its tasks takes.
+
+Members become readers and steps of a `programs.Program`. What comes from outside the group is
+taken as whole blocks or, where it is gathered, as boxes of several; for each reader there is a
+table with a row for each block, and the columns of the layer are these tables, row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zcluster.array.axes import Pieces, pieces
+from zcluster.array.chunks import bounds, is_known
+from zcluster.array.expressions import Blockwise, Dims, Expr, Gather, Generated, Reduction
+from zcluster.array.fusion import Group, Place, place_in
+from zcluster.array.programs import (
+    BACKWARD,
+    FILLED,
+    FORWARD,
+    REPEATED,
+    Assemble,
+    Generate,
+    Numbers,
+    Program,
+    Reader,
+    Step,
+    Whole,
+)
+from zcluster.array.rows import Rows, interleaved, outer
+from zcluster.protocol.messages import Slot
+
+if TYPE_CHECKING:
+    from zcluster.array.lowering import Codes, Lowering
+
+__all__ = ["Edges", "GroupLayer", "Permuted"]
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Edges:
+    """What the tasks of a layer take.
+
+    Attributes
+    ----------
+    codes : Rows
+        A row of tasks and imports for each task.
+    slots : list of Slot
+        What part of each it takes, by position, as `graph.layers.GraphLayer` has it.
+    selections : ndarray of int64 or None
+        The table of selections.
+    """
+
+    codes: Rows
+    slots: Sequence[Slot] = ()
+    selections: Integers | None = None
+
+    @classmethod
+    def boxed(cls, codes: Rows, boxes: Rows, share: float = 1.0) -> Edges:
+        """Return edges that take a box of each input.
+
+        Parameters
+        ----------
+        codes : Rows
+        boxes : Rows
+            As many entries a row as the codes; each is an array of shape (ndim, 3): start, stop
+            and step for each axis.
+        share : float
+            The share of an input that a box is, about.
+        """
+        slot = Slot(3, boxes.values.shape[1], share)
+        return cls(codes, [slot], boxes.values.reshape(-1))
+
+
+@dataclass(eq=False)
+class _Taken:
+    """What one reader takes: codes, and a box of each or None for whole blocks."""
+
+    codes: Rows
+    ndim: int
+    boxes: Rows | None
+    share: float
+    #: Writes boxes of whole blocks, where other readers of the layer have boxes.
+    whole: Callable[[], Rows] | None = None
+
+
+class GroupLayer:
+    """Writes the layer of a group: its program, and what each task takes."""
+
+    def __init__(self, lowering: Lowering, group: Group) -> None:
+        self.lowering = lowering
+        self.group = group
+        self.grid = group.grid
+        self.count = math.prod(group.grid)
+        self.readers: list[Reader] = []
+        self.steps: list[Step] = []
+        #: Of readers that take results, in their order.
+        self.taken: list[_Taken] = []
+        self.rows: list[Rows] = []
+        self._values: dict[Any, int] = {}
+        self._inside = {one.name for one in group.members}
+        self.reads_only = True
+
+    def emit(
+        self,
+        name: str,
+        tail: Sequence[Callable[..., Any]],
+        shape: tuple[int, ...] | None = None,
+    ) -> Codes:
+        """Add the layer.
+
+        Parameters
+        ----------
+        name : str
+        tail : sequence of callables
+            Of a reduction: called one after the other with what the group makes of a block.
+        shape : tuple of int, optional
+            For the keys; by default the grid of the group.
+        """
+        root = self.group.root
+        self._put_out()
+        steps = [one for one in self.group.members if isinstance(one, Blockwise | Dims)]
+        if tail:
+            assert isinstance(root, Reduction)  # nothing else has a tail
+            self._read(root, 0)
+        for one in steps:
+            for number in range(len(one.inputs)):
+                self._read(one, number)
+            self._read_extra(one)
+        if not (steps or tail):  # the root is read, and that is all
+            self._read_member(root, self.group.places[root.name])
+        if tail and isinstance(root, Reduction) and root.takes_offsets:
+            self._numbers("start", root.inputs[0], tuple(range(root.inputs[0].ndim)))
+        for one in steps:
+            self._add_step(one)
+        self._add_tail(tail)
+        program = Program(self.readers, self.steps)
+        return self.lowering.add(
+            name,
+            program,
+            self._joined_edges(),
+            constants=interleaved(self.rows) if program.takes_row else None,
+            shape=self.grid if shape is None else shape,
+            reads_only=self.reads_only,
+            options=root.options,
+        )
+
+    def _put_out(self) -> None:
+        """Give layers of their own to gathers that cannot share one with what else is taken.
+
+        Where tasks take differently many boxes, all of them must have as many dimensions.
+        """
+        root = self.group.root
+        outside = [
+            source
+            for one in self.group.members
+            if isinstance(one, Blockwise | Dims)
+            for source in one.inputs
+            if source.name not in self._inside
+            and not (isinstance(source, Generated) and source.is_cheap)
+        ]
+        gathers = [one for one in self.group.members if isinstance(one, Gather)]
+        uneven = [one for one in gathers if not _is_even(one)]
+        ndims = {one.ndim for one in (*outside, *gathers)}
+        known = all(is_known(lengths) for one in outside for lengths in one.chunks)
+        if not uneven or (len(ndims) == 1 and known):
+            return
+        for one in uneven:
+            if one is not root:
+                self._inside.discard(one.name)
+                self.lowering.put_out(one)
+
+    # What tasks read --------------------------------------------------------------------------
+
+    def _read(self, taker: Expr, number: int) -> None:
+        """See that an input of a member has a reader, or is a step."""
+        source = taker.inputs[number]
+        place = place_in(self.group, taker, number)
+        assert place is not None  # members go along
+        if source.name in self._inside:
+            if isinstance(source, Gather | Generated):
+                self._read_member(source, place)
+            return
+        if isinstance(source, Generated) and source.is_cheap:
+            self._generate(source, place)
+            return
+        key = (source.name, place)
+        if key not in self._values:
+            codes = self._along(self.lowering.codes(source), place)
+            self._values[key] = self._reader(Whole())
+            whole = None
+            if all(map(is_known, source.chunks)):
+                whole = partial(self._whole_boxes, source, place)
+            self.taken.append(
+                _Taken(Rows.fixed(codes.reshape(-1, 1)), source.ndim, None, 1.0, whole)
+            )
+
+    def _read_member(self, one: Expr, place: Place) -> None:
+        if isinstance(one, Generated):
+            self._generate(one, place)
+        elif isinstance(one, Gather) and (one.name, place) not in self._values:
+            self._read_gather(one, place)
+
+    def _read_gather(self, one: Gather, place: Place) -> None:
+        source = one.inputs[0]
+        found = [pieces(made, own) for made, own in zip(one.maps, source.chunks, strict=True)]
+        are_single = all(each.are_single for each in found)
+        runs_on = are_single and all(bool((each.step == 1).all()) for each in found)
+        if runs_on and isinstance(source, Generated) and self.lowering.is_made_anew(source):
+            self._values[one.name, place] = self._generated(source, place, found)
+            return
+        taken = _gathered(one, found, self.lowering.codes(source))
+        if are_single:
+            self._values[one.name, place] = self._reader(Whole())
+        else:
+            self._values[one.name, place] = self._reader(Assemble(one.ndim, one.dtype, one.fill))
+            self.rows.append(
+                interleaved(
+                    [
+                        _layout(each).take(self._spread(np.arange(len(each.indptr) - 1), axis))
+                        for each, axis in zip(found, place, strict=True)
+                    ]
+                )
+            )
+        if place != tuple(range(len(self.grid))) or one.numblocks != self.grid:
+            numbers = np.arange(one.count, dtype=np.int64).reshape(one.numblocks)
+            rows = self._along(numbers, place)
+            taken.codes = taken.codes.take(rows)
+            taken.boxes = None if taken.boxes is None else taken.boxes.take(rows)
+        self.taken.append(taken)
+
+    def _reader(self, reader: Reader) -> int:
+        self.readers.append(reader)
+        return len(self.readers) - 1
+
+    def _generate(self, one: Generated, place: Place) -> None:
+        if (one.name, place) not in self._values:
+            self._values[one.name, place] = self._generated(one, place, None)
+
+    def _generated(self, one: Generated, place: Place, found: list[Pieces] | None) -> int:
+        """Read generated blocks, or one box of each where `found` says which."""
+        starts = [bounds(lengths)[:-1] for lengths in one.chunks]
+        shapes = [np.asarray(lengths, np.int64) for lengths in one.chunks]
+        if found is not None:
+            starts = [s[each.chunk] + each.start for s, each in zip(starts, found, strict=True)]
+            shapes = [each.count for each in found]
+        self.rows.append(self._row([*starts, *shapes], [*place, *place]))
+        return self._reader(Generate(one.function, one.ndim))
+
+    def _row(self, columns: Sequence[Any], place: Sequence[int]) -> Rows:
+        """Return a table with a column for each of some arrays that go along axes of the grid."""
+        if not columns:
+            return Rows.fixed(np.empty((self.count, 0), np.int64))
+        spread = [self._spread(column, axis) for column, axis in zip(columns, place, strict=True)]
+        return Rows.fixed(np.stack(spread, axis=1))
+
+    def _spread(self, values: Any, axis: int) -> npt.NDArray[np.int64]:
+        """Return the value at each block of what goes along one axis of the grid."""
+        if axis < 0:
+            return np.full(self.count, values[0], np.int64)
+        shape = [1] * len(self.grid)
+        shape[axis] = len(values)
+        return np.broadcast_to(np.asarray(values, np.int64).reshape(shape), self.grid).reshape(-1)
+
+    def _along(self, codes: Codes, place: Place) -> Codes:
+        """Return, for each block of the grid, the code of the block at a place."""
+        if place == tuple(range(len(self.grid))):
+            return codes.reshape(-1)
+        lost = tuple(0 if axis < 0 else slice(None) for axis in place)
+        left = [axis for axis in place if axis >= 0]
+        codes = codes[lost].transpose(np.argsort(left)) if left else codes[lost]
+        shape = [self.grid[axis] if axis in left else 1 for axis in range(len(self.grid))]
+        return np.broadcast_to(codes.reshape(shape), self.grid).reshape(-1)
+
+    def _whole_boxes(self, source: Expr, place: Place) -> Rows:
+        """Return boxes of whole blocks."""
+        stops = self._row(list(source.chunks), place).values.reshape(self.count, 1, source.ndim)
+        return Rows.fixed(np.stack([np.zeros_like(stops), stops, np.ones_like(stops)], axis=-1))
+
+    def _read_extra(self, one: Expr) -> None:
+        if isinstance(one, Blockwise):
+            for _, kind in one.extra:
+                self._numbers(kind, one, self.group.places[one.name])
+
+    def _numbers(self, kind: str, one: Expr, place: Place) -> None:
+        key = (kind, one.chunks, place)
+        if key in self._values:
+            return
+        columns: list[Any] = list(one.chunks)  # its shape
+        if kind == "index":
+            columns = [np.arange(len(lengths)) for lengths in one.chunks]
+        elif kind == "start":
+            columns = [bounds(lengths)[:-1] for lengths in one.chunks]
+        self._values[key] = self._reader(Numbers(one.ndim))
+        self.rows.append(self._row(columns, place))
+
+    # What they do -----------------------------------------------------------------------------
+
+    def _value(self, taker: Expr, number: int) -> int:
+        source = taker.inputs[number]
+        return self._values[source.name, place_in(self.group, taker, number)]
+
+    def _add_step(self, one: Expr) -> None:
+        place = self.group.places[one.name]
+        if isinstance(one, Dims):
+            step = Step(Permuted(one.axes, one.inputs[0].ndim), (self._value(one, 0),), {})
+        else:
+            assert isinstance(one, Blockwise)  # the only other kind of step
+            inputs = iter(range(len(one.inputs)))
+            arguments = tuple(
+                self._value(one, argument) if type(argument) is int else argument
+                for argument in one.arguments
+            )
+            del inputs
+            extra = tuple(
+                (keyword, self._values[kind, one.chunks, place]) for keyword, kind in one.extra
+            )
+            step = Step(one.function, arguments, one.kwargs, extra)
+            self.reads_only &= one.reads_only
+        self._values[one.name, place] = len(self.readers) + len(self.steps)
+        self.steps.append(step)
+
+    def _add_tail(self, tail: Sequence[Callable[..., Any]]) -> None:
+        if not tail:
+            return
+        root = self.group.root
+        assert isinstance(root, Reduction)  # nothing else has a tail
+        source = root.inputs[0]
+        place = tuple(range(source.ndim))
+        extra: tuple[tuple[str, int], ...] = ()
+        if root.takes_offsets:
+            extra = (("offsets", self._values["start", source.chunks, place]),)
+        value = self._values[source.name, place]
+        for number, function in enumerate(tail):
+            self.steps.append(Step(function, (value,), {}, () if number else extra))
+            value = len(self.readers) + len(self.steps) - 1
+
+    # What they take ---------------------------------------------------------------------------
+
+    def _joined_edges(self) -> Edges:
+        """Return what the tasks take, of all readers."""
+        if not self.taken:
+            return Edges(Rows.fixed(np.empty((self.count, 0), np.int64)))
+        codes = interleaved([one.codes for one in self.taken])
+        if all(one.boxes is None for one in self.taken):
+            return Edges(codes)
+        if codes.indptr is None and all(one.codes.indptr is None for one in self.taken):
+            return self._by_position(codes)
+        share = sum(one.share for one in self.taken) / len(self.taken)
+        boxes = []
+        for one in self.taken:
+            if one.boxes is not None:
+                boxes.append(one.boxes)
+            else:
+                assert one.whole is not None  # `_put_out` saw to that
+                boxes.append(one.whole())
+        return Edges.boxed(codes, interleaved(boxes), share)
+
+    def _by_position(self, codes: Rows) -> Edges:
+        """Return edges where every task takes as much: each position has its own slot."""
+        slots: list[Slot] = []
+        tables = []
+        for one in self.taken:
+            if one.boxes is None:
+                slots += [Slot()] * one.codes.width
+            else:
+                slots += [Slot(3, one.ndim, one.share)] * one.codes.width
+                tables.append(Rows.fixed(one.boxes.values.reshape(self.count, -1)))
+        return Edges(codes, slots, interleaved(tables).values)
+
+
+def _is_even(one: Gather) -> bool:
+    """Tell whether all blocks are put together from as many pieces."""
+    for made, own in zip(one.maps, one.inputs[0].chunks, strict=True):
+        each = pieces(made, own)
+        counts = np.bincount(
+            np.repeat(np.arange(len(each.indptr) - 1), np.diff(each.indptr))[each.chunk >= 0],
+            minlength=len(each.indptr) - 1,
+        )
+        if not (counts == counts[0]).all():
+            return False
+    return True
+
+
+def _layout(found: Pieces) -> Rows:
+    """Return what `Assemble` is told of an axis: for each chunk, its pieces."""
+    how = np.full(len(found.chunk), FORWARD, np.int64)
+    how[(found.step < 0) & (found.count > 1)] = BACKWARD
+    how[(found.step == 0) & (found.count != 1)] = REPEATED
+    how[found.chunk < 0] = FILLED
+    counts = np.diff(found.indptr)
+    said = Rows.of(found.indptr * 2, np.stack([found.count, how], axis=1).reshape(-1))
+    return interleaved([Rows.fixed(counts.reshape(-1, 1)), said])
+
+
+def _gathered(one: Gather, found: Sequence[Pieces], codes: Codes) -> _Taken:
+    """Return what each block of a gather takes."""
+    kept = [np.flatnonzero(each.chunk >= 0) for each in found]  # a filled piece takes nothing
+    points = []
+    for each, rows in zip(found, kept, strict=True):
+        points.append(np.searchsorted(rows, each.indptr).astype(np.int64))
+    indptr, entries = outer(points)
+    at = [rows[entry] for rows, entry in zip(kept, entries, strict=True)]
+    index = tuple(each.chunk[place] for each, place in zip(found, at, strict=True))
+    taken = Rows.of(indptr, codes[index] if index else np.full(1, codes, np.int64))
+    if not found:
+        return _Taken(taken, 0, None, 1.0)
+    if all(_are_whole(each, own) for each, own in zip(found, one.inputs[0].chunks, strict=True)):
+        return _Taken(taken, one.ndim, None, 1.0)
+    share = 1.0
+    columns = []
+    for each, place, own in zip(found, at, one.inputs[0].chunks, strict=True):
+        low, high = each.low[place], each.high[place]
+        step = np.maximum(np.abs(each.step[place]), 1)
+        step[each.count[place] <= 1] = 1
+        high = np.where(each.count[place] == 0, low, high)
+        columns.append(np.stack([low, high, step], axis=1))
+        lengths = np.asarray(own, np.int64)[each.chunk[place]]
+        share *= float(np.mean(np.minimum(each.count[place], lengths) / np.maximum(lengths, 1)))
+    boxes = Rows(taken.count, taken.width, taken.indptr, np.stack(columns, axis=1))
+    return _Taken(taken, one.ndim, boxes, share)
+
+
+def _are_whole(found: Pieces, lengths: Sequence[Any]) -> bool:
+    """Tell whether all pieces are whole chunks, forward or backward."""
+    if not is_known(lengths):
+        return True
+    own = np.asarray(lengths, np.int64)[found.chunk]
+    return bool(
+        (
+            (found.chunk < 0) | ((found.count == own) & ((np.abs(found.step) == 1) | (own <= 1)))
+        ).all()
+    )
+
+
+class Permuted:
+    """The function of `Dims`: axes permuted, taken out and put in."""
+
+    __slots__ = ("axes", "ndim")
+
+    def __init__(self, axes: tuple[int | None, ...], ndim: int) -> None:
+        self.axes = axes
+        self.ndim = ndim
+
+    __name__ = "transpose"
+
+    def __call__(self, block: Any) -> Any:
+        kept = [axis for axis in self.axes if axis is not None]
+        gone = [axis for axis in range(self.ndim) if axis not in kept]
+        turned = block.transpose(kept + gone)
+        index: list[Any] = [None if axis is None else slice(None) for axis in self.axes]
+        return turned[(*index, *[0] * len(gone))]
+
+    def __zcluster_tokenize__(self) -> Any:
+        return ("permuted", self.axes, self.ndim)
