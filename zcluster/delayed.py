@@ -160,14 +160,7 @@ class Delayed(Computable):
         """Return a graph of the calls, and how to pick the results from its outputs."""
         graph, tasks = _Lowering(collections, passes_objects()).build()
         places = graph.want(tasks)
-        return graph, lambda values: [values[places[task]] for task in tasks]
-
-    @staticmethod
-    def __zcluster_persisted__(
-        collections: Sequence[Delayed], results: Sequence[Any]
-    ) -> list[Delayed]:
-        """Return the same collections with their results, or futures of them, in the place."""
-        return [_made(one, result) for one, result in zip(collections, results, strict=True)]
+        return graph, _Rebuild(collections, [places[task] for task in tasks])
 
     def __zcluster_tokenize__(self) -> str:
         return self.key
@@ -325,6 +318,22 @@ def call_method(owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
 def the_same(value: Any) -> Any:
     """Return the argument: what puts together a container of lazy values."""
     return value
+
+
+class _Rebuild:
+    """Picks the results of some lazy values from the outputs of their graph."""
+
+    def __init__(self, collections: Sequence[Delayed], places: list[int]) -> None:
+        self._collections = collections
+        self._places = places
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        return [values[place] for place in self._places]
+
+    def kept(self, values: Sequence[Any]) -> list[Delayed]:
+        return [
+            _made(one, result) for one, result in zip(self._collections, self(values), strict=True)
+        ]
 
 
 class DelayedLeaf(Delayed):

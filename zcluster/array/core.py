@@ -20,6 +20,7 @@ from zcluster.array.axes import identity
 from zcluster.array.chunks import (
     AxisChunks,
     Chunks,
+    bounds,
     broadcast_shapes,
     is_known,
     normalize_chunks,
@@ -147,26 +148,8 @@ class Array(Computable):
         """Return a graph of the arrays, and how to put their blocks together."""
         graph, codes = lower_arrays([one._expr for one in collections])
         places = graph.want(np.concatenate([each.reshape(-1) for each in codes]).tolist())
-        holds = passes_objects()
-
-        def rebuild(values: Sequence[Any]) -> list[Any]:
-            results = []
-            for one, each in zip(collections, codes, strict=True):
-                blocks = [values[places[task]] for task in each.reshape(-1).tolist()]
-                results.append(_put_together(one._expr, blocks, holds))
-            return results
-
-        return graph, rebuild
-
-    @staticmethod
-    def __zcluster_persisted__(collections: Sequence[Array], results: Sequence[Any]) -> list[Array]:
-        """Return the same arrays with their blocks, or futures of them, in the place."""
-        return [
-            Array(Held(one.name, result, one.chunks, one.dtype))
-            if isinstance(result, np.ndarray)
-            else one
-            for one, result in zip(collections, results, strict=True)
-        ]
+        stand = [[places[task] for task in each.reshape(-1).tolist()] for each in codes]
+        return graph, _Rebuild(collections, stand)
 
     def __zcluster_tokenize__(self) -> str:
         return self.name
@@ -246,41 +229,94 @@ class Array(Computable):
         all: ClassVar[Callable[..., Array]]
         any: ClassVar[Callable[..., Array]]
         astype: ClassVar[Callable[..., Array]]
+        clip: ClassVar[Callable[..., Array]]
+        conj: ClassVar[Callable[..., Array]]
+        copy: ClassVar[Callable[..., Array]]
+        flatten: ClassVar[Callable[..., Array]]
         map_blocks: ClassVar[Callable[..., Array]]
         max: ClassVar[Callable[..., Array]]
         mean: ClassVar[Callable[..., Array]]
         min: ClassVar[Callable[..., Array]]
+        nonzero: ClassVar[Callable[..., Any]]
+        prod: ClassVar[Callable[..., Array]]
         ravel: ClassVar[Callable[..., Array]]
         rechunk: ClassVar[Callable[..., Array]]
         reshape: ClassVar[Callable[..., Array]]
+        repeat: ClassVar[Callable[..., Array]]
+        round: ClassVar[Callable[..., Array]]
+        squeeze: ClassVar[Callable[..., Array]]
+        std: ClassVar[Callable[..., Array]]
         sum: ClassVar[Callable[..., Array]]
+        swapaxes: ClassVar[Callable[..., Array]]
+        take: ClassVar[Callable[..., Array]]
         transpose: ClassVar[Callable[..., Array]]
+        var: ClassVar[Callable[..., Array]]
         T: ClassVar[Array]
+        imag: ClassVar[Array]
+        real: ClassVar[Array]
 
 
-def _put_together(expr: Expr, blocks: list[Any], holds: bool) -> Any:
-    """Return the array of all blocks, which are in C order."""
-    if not expr.ndim:
-        value = blocks[0]
-        return value[()] if isinstance(value, np.ndarray) else value
-    if len(blocks) == 1:
-        (block,) = blocks
-        if (
-            holds
-            and isinstance(block, np.ndarray)
-            and (block.base is not None or isinstance(expr, Data))
-        ):
-            return block.copy()  # it may be the caller's own memory
-        return block
-    if not all(map(is_known, expr.chunks)):
-        return _stacked(blocks, expr.numblocks)
-    first = blocks[0]
-    whole = np.empty_like(first, dtype=expr.dtype, shape=expr.shape)
-    places = [np.concatenate([[0], np.cumsum(lengths)]).tolist() for lengths in expr.chunks]
-    for index, block in zip(np.ndindex(*expr.numblocks), blocks, strict=True):
-        where = tuple(slice(p[i], p[i + 1]) for p, i in zip(places, index, strict=True))
-        whole[where] = block
-    return whole
+class _Rebuild:
+    """Puts arrays together of the blocks that are the outputs of their graph.
+
+    Pickled, it makes results only: the arrays themselves stay here.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[Array],
+        places: list[list[int]],
+        makers: list[_Whole] | None = None,
+    ) -> None:
+        self._arrays = arrays
+        self._places = places
+        self._makers = [_Whole(one.expr) for one in arrays] if makers is None else makers
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        return [
+            maker([values[place] for place in places])
+            for maker, places in zip(self._makers, self._places, strict=True)
+        ]
+
+    def kept(self, values: Sequence[Any]) -> list[Array]:
+        """Return the arrays with their blocks, or futures of them, in the place of their graphs."""
+        kept = []
+        for one, places in zip(self._arrays, self._places, strict=True):
+            blocks = np.empty(len(places), object)
+            for number, place in enumerate(places):
+                blocks[number] = values[place]
+            kept.append(Array(Held(one.name, blocks.reshape(one.numblocks), one.chunks, one.dtype)))
+        return kept
+
+    def __reduce__(self) -> Any:
+        return _Rebuild, ((), self._places, self._makers)
+
+
+class _Whole:
+    """Puts the blocks of one array together."""
+
+    __slots__ = ("chunks", "dtype", "is_here")
+
+    def __init__(self, expr: Expr) -> None:
+        self.chunks = expr.chunks
+        self.dtype = expr.dtype
+        #: Blocks may be the caller's own memory.
+        self.is_here = passes_objects()
+
+    def __call__(self, blocks: list[Any]) -> Any:
+        if not self.chunks:
+            value = blocks[0]
+            return value[()] if isinstance(value, np.ndarray) else value
+        if len(blocks) == 1:
+            return np.array(blocks[0]) if self.is_here else blocks[0]
+        if not all(map(is_known, self.chunks)):
+            return _stacked(blocks, tuple(map(len, self.chunks)))
+        shape = tuple(map(sum, self.chunks))
+        whole = np.empty_like(blocks[0], dtype=self.dtype, shape=shape)
+        points = [bounds(lengths).tolist() for lengths in self.chunks]
+        for index, block in zip(np.ndindex(*map(len, self.chunks)), blocks, strict=True):
+            whole[tuple(slice(p[i], p[i + 1]) for p, i in zip(points, index, strict=True))] = block
+        return whole
 
 
 def _stacked(blocks: list[Any], numblocks: tuple[int, ...]) -> Any:

@@ -293,7 +293,7 @@ class GroupLayer:
         key = (kind, one.chunks, place)
         if key in self._values:
             return
-        columns: list[Any] = list(one.chunks)  # its shape
+        columns: list[Any] = [[-1 if n != n else n for n in own] for own in one.chunks]  # its shape
         if kind == "index":
             columns = [np.arange(len(lengths)) for lengths in one.chunks]
         elif kind == "start":

@@ -104,6 +104,10 @@ class Expr:
             type(self).__name__, self.label, self.token(), *[one.name for one in self.inputs]
         )
 
+    def rename(self, name: str) -> None:
+        """Give a fresh expression a name that its maker chose."""
+        self._name = name
+
     @cached_property
     def shape(self) -> tuple[Any, ...]:
         """The length of each axis; nan where it is not known."""

@@ -143,9 +143,8 @@ def persist_collections(client: Client, collections: Any, wishes: Mapping[str, A
         return persist_collections(client, [collections], wishes)[0]
     items = list(collections)
     results: list[Any] = list(items)
-    for places, futures, _ in _submitted(client, items, wishes):
-        mine = [items[place] for place in places]
-        made = type(mine[0]).__zcluster_persisted__(mine, futures)
+    for places, futures, rebuild in _submitted(client, items, wishes):
+        made = rebuild.kept(futures)  # type: ignore[attr-defined]
         for place, result in zip(places, made, strict=True):
             results[place] = result
     return type(collections)(results)

@@ -16,8 +16,8 @@ calls should then be held as they are, but may be packed as ever.
 The second item makes the collections' results of the values of the graph's outputs, in the order
 of the outputs.
 
-A second static method, ``__zcluster_persisted__(collections, results)``, returns the same
-collections with their results in the place of their graphs, or futures of them: `persist`.
+If it has a method ``kept(values)`` as well, the collections can be persisted: that returns the
+same collections with these values, or futures of them, in the place of their graphs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import Graph
 from zcluster.types import Key
 
-__all__ = ["Collection", "Lowered", "Rebuild", "is_collection", "lower"]
+__all__ = ["Collection", "Lowered", "Rebuild", "is_collection", "keeper", "lower"]
 
 #: From the values of a graph's outputs to the results of the collections.
 Rebuild: TypeAlias = Callable[[Sequence[Any]], list[Any]]
@@ -82,13 +83,50 @@ def lower(collections: Sequence[Any]) -> Lowered:
         else:
             graph = part
 
-    def rebuild_all(values: Sequence[Any]) -> list[Any]:
-        results: list[Any] = [None] * len(collections)
+    return graph, Rebuilding(parts)
+
+
+class Rebuilding:
+    """Makes the results of collections of several kinds.
+
+    Parameters
+    ----------
+    parts : list of (places, count, rebuild)
+        For each kind, where its collections stand, and how many of the outputs are theirs.
+    """
+
+    def __init__(self, parts: list[tuple[list[int], int, Rebuild]]) -> None:
+        self._parts = parts
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        return self._made(values, [rebuild for _, _, rebuild in self._parts])
+
+    def kept(self, values: Sequence[Any]) -> list[Any]:
+        """Return the collections with these values in the place of their graphs."""
+        return self._made(values, [keeper(rebuild) for _, _, rebuild in self._parts])
+
+    def _made(self, values: Sequence[Any], makers: list[Rebuild]) -> list[Any]:
+        results: list[Any] = [None] * sum(len(places) for places, _, _ in self._parts)
         start = 0
-        for places, count, rebuild in parts:
-            for place, result in zip(places, rebuild(values[start : start + count]), strict=True):
+        for (places, count, _), maker in zip(self._parts, makers, strict=True):
+            for place, result in zip(places, maker(values[start : start + count]), strict=True):
                 results[place] = result
             start += count
         return results
 
-    return graph, rebuild_all
+
+def keeper(rebuild: Rebuild) -> Rebuild:
+    """Return what persists collections.
+
+    Raises
+    ------
+    InvalidArgument
+        If their kind cannot be persisted.
+    """
+    kept: Rebuild | None = getattr(rebuild, "kept", None)
+    if kept is None:
+        raise InvalidArgument(
+            "a collection of this kind cannot be persisted: what its __zcluster_lower__ returns "
+            "has no kept(); compute it"
+        )
+    return kept

@@ -25,7 +25,7 @@ from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
 from zcluster import config
-from zcluster.collection.base import Lowered, is_collection, lower
+from zcluster.collection.base import Lowered, is_collection, keeper, lower
 from zcluster.errors import InvalidArgument
 from zcluster.graph.drawing import Picture, check_filename, draw
 from zcluster.graph.layers import Graph
@@ -311,11 +311,7 @@ def persist(
     runner = current_runner(scheduler)
     graph, rebuild = _lowered_for(runner, found.collections)
     submit = getattr(runner, "submit_graph", None) or runner.run_graph
-    results = rebuild(submit(graph, **kwargs))
-    made = [
-        type(one).__zcluster_persisted__([one], [result])[0]
-        for one, result in zip(found.collections, results, strict=True)
-    ]
+    made = keeper(rebuild)(submit(graph, **kwargs))
     pairs = zip(makers, args, strict=True)
     return tuple(make(made) if make else arg for make, arg in pairs)
 

@@ -1,0 +1,650 @@
+"""Functions of blocks that users give: `map_blocks`, `blockwise`, `apply_gufunc`.
+
+Where every block of the result takes one block of each input, this is a `Blockwise` expression,
+which fuses with what is around it. Where it takes all blocks along an axis that the result does
+not have, it is a `Contraction`: a layer whose tasks take lists of blocks.
+
+What a function returns is looked at: a block of another shape than promised is an error that names
+the block, what came and what was promised.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from zcluster.array.chunks import AxisChunks, Chunks, bounds, chunks_token, is_known
+from zcluster.array.core import Array, asarray, unified
+from zcluster.array.expressions import Blockwise, Emitted, Expr, Literal
+from zcluster.array.lowering import Codes, Lowering
+from zcluster.array.rows import Rows
+from zcluster.errors import InvalidArgument
+from zcluster.protocol.callables import callable_name
+
+__all__ = ["blockwise", "map_blocks"]
+
+
+# What came, against what was promised -------------------------------------------------------------
+
+
+class Checked:
+    """A function of blocks whose result must have a promised shape.
+
+    It is called with the block's place in the grid and the promised shape, which is -1 where
+    nothing is known.
+    """
+
+    __slots__ = ("dtype", "function", "infos", "takes_id")
+
+    def __init__(
+        self, function: Callable[..., Any], dtype: Any, takes_id: bool, infos: Any = None
+    ) -> None:
+        self.function = function
+        self.dtype = dtype
+        self.takes_id = takes_id
+        self.infos = infos
+
+    @property
+    def __name__(self) -> str:
+        return callable_name(self.function)
+
+    def __call__(
+        self, *args: Any, promised_at: tuple[int, ...], promised: tuple[int, ...], **kwargs: Any
+    ) -> Any:
+        if self.takes_id:
+            kwargs["block_id"] = promised_at
+        if self.infos is not None:
+            kwargs["block_info"] = self.infos.of(promised_at)
+        block = self.function(*args, **kwargs)
+        shape = np.shape(block)
+        if len(shape) != len(promised) or any(
+            had != length for had, length in zip(shape, promised, strict=True) if length >= 0
+        ):
+            wanted = tuple("?" if length < 0 else length for length in promised)
+            raise InvalidArgument(
+                f"{callable_name(self.function)} returned an array of shape {shape} for block "
+                f"{promised_at}; promised was {_shape_text(wanted)}: say with chunks=, drop_axis= "
+                "or new_axis= how it changes shapes"
+            )
+        return block
+
+    def __zcluster_tokenize__(self) -> Any:
+        return ("checked", self.function, str(self.dtype), self.takes_id, self.infos)
+
+
+def _shape_text(shape: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+class BlockInfos:
+    """Makes the `block_info` of a block: where it is, in each array and in the result.
+
+    Attributes
+    ----------
+    inputs : sequence of (chunks, axes)
+        Of each array argument: its place among the arguments, its chunks, and the axis of the
+        result that each of its axes goes along.
+    chunks : tuple of tuples
+        Of the result.
+    dtype : dtype
+        Of the result.
+    """
+
+    __slots__ = ("chunks", "dtype", "inputs")
+
+    def __init__(
+        self, inputs: Sequence[tuple[int, Chunks, tuple[int, ...]]], chunks: Chunks, dtype: Any
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.chunks = chunks
+        self.dtype = dtype
+
+    def of(self, index: tuple[int, ...]) -> dict[Any, dict[str, Any]]:
+        infos: dict[Any, dict[str, Any]] = {}
+        for place, chunks, axes in self.inputs:
+            own = tuple(0 if axis < 0 else index[axis] for axis in axes)
+            infos[place] = _info(chunks, own)
+        infos[None] = _info(self.chunks, index)
+        infos[None]["chunk-shape"] = tuple(c[i] for c, i in zip(self.chunks, index, strict=True))
+        infos[None]["dtype"] = self.dtype
+        return infos
+
+    def __zcluster_tokenize__(self) -> Any:
+        inputs = [(place, chunks_token(chunks), axes) for place, chunks, axes in self.inputs]
+        return ("infos", inputs, chunks_token(self.chunks), str(self.dtype))
+
+
+def _info(chunks: Chunks, index: tuple[int, ...]) -> dict[str, Any]:
+    location = []
+    for lengths, i in zip(chunks, index, strict=True):
+        points: list[Any] = [math.nan] * (len(lengths) + 1)
+        if is_known(lengths):
+            points = bounds(lengths).tolist()
+        location.append((points[i], points[i + 1]))
+    return {
+        "shape": tuple(map(sum, chunks)),
+        "num-chunks": tuple(map(len, chunks)),
+        "array-location": location,
+        "chunk-location": index,
+    }
+
+
+# map_blocks ---------------------------------------------------------------------------------------
+
+
+def map_blocks(
+    func: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    token: str | None = None,
+    dtype: Any = None,
+    chunks: Any = None,
+    drop_axis: int | Sequence[int] | None = None,
+    new_axis: int | Sequence[int] | None = None,
+    enforce_ndim: bool = True,
+    meta: Any = None,
+    **kwargs: Any,
+) -> Array:
+    """Call a function with each block, or with the blocks at each place of several arrays.
+
+    Parameters
+    ----------
+    func : callable
+        Called with NumPy arrays. It may have the keywords ``block_id`` (the place of the block in
+        the grid of the result) and ``block_info`` (a dict: by number of the argument, and None for
+        the result, with ``shape``, ``num-chunks``, ``array-location``, ``chunk-location``).
+    *args
+        Arrays, which are broadcast against each other block by block, and anything else, which is
+        passed on.
+    name, token : str, optional
+        The name of the result, or what its name begins with.
+    dtype : dtype, optional
+        Of the result; by default what the function gives for empty arrays.
+    chunks : tuple, optional
+        Of the result, where they are others: lengths of blocks, or of all chunks of an axis.
+    drop_axis, new_axis : int or sequence of int, optional
+        Axes that the function takes away, and axes that its result has in addition.
+    enforce_ndim : bool
+        Accepted; results are always looked at.
+    meta : array, optional
+        An empty array of the result's kind; its dtype counts.
+    **kwargs
+        Passed on to the function.
+
+    Raises
+    ------
+    InvalidArgument
+        If the axes make no sense, or (when computed) a block has another shape than promised.
+
+    Examples
+    --------
+    >>> from zcluster.array.core import from_numpy
+    >>> x = from_numpy(np.arange(6), 3)
+    >>> map_blocks(lambda block: block * 10, x).compute()
+    array([ 0, 10, 20, 30, 40, 50])
+    >>> map_blocks(lambda block, block_id=None: block + block_id[0], x, dtype=x.dtype).compute()
+    array([0, 1, 2, 4, 5, 6])
+    """
+    if not callable(func):
+        raise TypeError(f"map_blocks takes a function first; found {func!r}")
+    arrays, arguments, places = _taken_apart(args)
+    out_ndim = max((array.ndim for array in arrays), default=0)
+    numbers = [tuple(range(out_ndim - a.ndim, out_ndim)) for a in arrays]
+    arrays, aligned = unified(arrays, numbers)
+    axes_of_result = _axes_of_result(out_ndim, drop_axis, new_axis, aligned)
+    shown = [None if number is None else aligned[number] for number in axes_of_result]
+    out_chunks = _promised_chunks(chunks, shown, axes_of_result)
+    at = {number: place for place, number in enumerate(axes_of_result) if number is not None}
+    axes = [
+        tuple(
+            at[number] if number in at and array.numblocks[axis] > 1 else -1
+            for axis, number in enumerate(own)
+        )
+        for array, own in zip(arrays, numbers, strict=True)
+    ]
+    _check_dropped(arrays, numbers, at)
+    keywords = _keywords(func)
+    infos = None
+    extra: dict[str, Any] = {}
+    if "block_id" in keywords:
+        extra["block_id"] = (0,) * len(out_chunks)
+    if "block_info" in keywords:
+        described = [(p, a.chunks, x) for p, a, x in zip(places, arrays, axes, strict=True)]
+        infos = BlockInfos(described, out_chunks, dtype)
+        extra["block_info"] = infos.of((0,) * len(out_chunks))
+    dtype = _meta_dtype(func, arrays, arguments, kwargs | extra, dtype, meta)
+    checked = Checked(func, dtype, "block_id" in keywords, infos)
+    label = token or callable_name(func)
+    made = Blockwise(
+        label,
+        checked,
+        [array.expr for array in arrays],
+        arguments,
+        axes,
+        out_chunks,
+        dtype,
+        kwargs=kwargs,
+        reads_only=False,
+        extra=(("promised_at", "index"), ("promised", "shape")),
+    )
+    if name is not None:
+        made.rename(name)
+    return Array(made)
+
+
+def _taken_apart(args: Iterable[Any]) -> tuple[list[Array], list[Any], list[int]]:
+    """Return the arrays, the arguments with their numbers in it, and their places."""
+    arrays: list[Array] = []
+    arguments: list[Any] = []
+    places = []
+    for place, one in enumerate(args):
+        if isinstance(one, Array) or (isinstance(one, np.ndarray) and one.ndim):
+            arguments.append(len(arrays))
+            arrays.append(asarray(one))
+            places.append(place)
+        else:
+            arguments.append(Literal(one))
+    return arrays, arguments, places
+
+
+def _axes_of_result(
+    ndim: int,
+    drop_axis: int | Sequence[int] | None,
+    new_axis: int | Sequence[int] | None,
+    aligned: dict[int, AxisChunks],
+) -> list[int | None]:
+    """Return for each axis of the result the axis it was, or None for a new one."""
+    dropped = _as_axes(drop_axis)
+    for axis in dropped:
+        if not -ndim <= axis < ndim:
+            raise InvalidArgument(f"drop_axis={drop_axis!r}; expected axes of {ndim} dimensions")
+    gone = {axis % ndim for axis in dropped}
+    kept: list[int | None] = [axis for axis in range(ndim) if axis not in gone]
+    added = _as_axes(new_axis)
+    total = len(kept) + len(added)
+    for axis in sorted(axis + total if axis < 0 else axis for axis in added):
+        kept.insert(axis, None)
+    return kept
+
+
+def _as_axes(axes: int | Sequence[int] | None) -> list[int]:
+    if axes is None:
+        return []
+    return [axes] if isinstance(axes, int | np.integer) else list(axes)
+
+
+def _check_dropped(
+    arrays: Sequence[Array], numbers: Sequence[tuple[int, ...]], at: dict[int, int]
+) -> None:
+    for array, own in zip(arrays, numbers, strict=True):
+        for axis, number in enumerate(own):
+            if number not in at and array.numblocks[axis] > 1:
+                raise InvalidArgument(
+                    f"drop_axis takes away axis {number}, which has {array.numblocks[axis]} "
+                    f"chunks; expected one: rechunk({{{axis}: -1}}) first"
+                )
+
+
+def _promised_chunks(
+    chunks: Any, aligned: list[AxisChunks | None], axes: list[int | None]
+) -> Chunks:
+    """Return the chunks of the result."""
+    if chunks is None:
+        return tuple((1,) if lengths is None else lengths for lengths in aligned)
+    if not isinstance(chunks, tuple | list):
+        chunks = (chunks,) * len(axes)
+    if len(chunks) != len(axes):
+        raise InvalidArgument(
+            f"chunks={chunks!r} speaks of {len(chunks)} axes; the result has {len(axes)}"
+        )
+    promised: list[AxisChunks] = []
+    for one, lengths in zip(chunks, aligned, strict=True):
+        count = 1 if lengths is None else len(lengths)
+        if isinstance(one, tuple | list):
+            if len(one) != count and lengths is not None:
+                raise InvalidArgument(
+                    f"chunks={chunks!r} names {len(one)} chunks along an axis of {count} blocks"
+                )
+            promised.append(tuple(one))
+        elif one is None:
+            promised.append((1,) if lengths is None else lengths)
+        else:
+            promised.append((one,) * count)
+    return tuple(promised)
+
+
+def _keywords(func: Callable[..., Any]) -> set[str]:
+    """Return the keywords of a function, as far as they can be found out."""
+    while isinstance(func, partial):
+        func = func.func
+    try:
+        return set(inspect.signature(func).parameters)
+    except (TypeError, ValueError):  # it is written in C
+        return set()
+
+
+def _meta_dtype(
+    func: Callable[..., Any],
+    arrays: Sequence[Array],
+    arguments: Sequence[Any],
+    kwargs: dict[str, Any],
+    dtype: Any,
+    meta: Any,
+) -> Any:
+    """Return the dtype of what a function gives for empty arrays, or what was said."""
+    if dtype is not None:
+        return np.dtype(dtype)
+    if meta is not None:
+        return getattr(meta, "dtype", np.asarray(meta).dtype)
+    given: list[Any] = []
+    for one in arguments:
+        if type(one) is int:
+            array = arrays[one]
+            given.append(np.empty((0,) * array.ndim, array.dtype))
+        else:
+            given.append(one.value)
+    tries = [given]
+    ones = [np.ones((1,) * g.ndim, g.dtype) if isinstance(g, np.ndarray) else g for g in given]
+    tries.append(ones)
+    problem: Exception | None = None
+    for attempt in tries:
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(func(*attempt, **kwargs)).dtype
+        except Exception as error:  # whatever the user's function does not take
+            problem = error
+    raise InvalidArgument(
+        f"the dtype of what {callable_name(func)} returns could not be found out: for empty "
+        f"arrays, and for arrays of one element, it raised {type(problem).__name__}: {problem}; "
+        "say it with dtype="
+    ) from problem
+
+
+# blockwise ----------------------------------------------------------------------------------------
+
+
+def blockwise(
+    func: Callable[..., Any],
+    out_ind: Sequence[Any],
+    *args: Any,
+    name: str | None = None,
+    token: str | None = None,
+    dtype: Any = None,
+    adjust_chunks: dict[Any, Any] | None = None,
+    new_axes: dict[Any, Any] | None = None,
+    align_arrays: bool = True,
+    concatenate: bool | None = None,
+    meta: Any = None,
+    **kwargs: Any,
+) -> Array:
+    """Call a function with blocks that go along axes as index letters say.
+
+    Parameters
+    ----------
+    func : callable
+        Of one block of each array; where an array has indices that the result has not, of all
+        blocks along these, as nested lists, or as one array with ``concatenate=True``.
+    out_ind : sequence
+        The indices of the result: letters or numbers.
+    *args
+        Pairs of an array and its indices; with None for indices, an argument passed on as it is.
+    name, token : str, optional
+        The name of the result, or what its name begins with.
+    dtype : dtype, optional
+        Of the result.
+    adjust_chunks : dict, optional
+        By index, how the function changes lengths: a function of a length, a length, or all.
+    new_axes : dict, optional
+        By index, the length (or the chunks) of an axis that no array has.
+    align_arrays : bool
+        Rechunk arrays so that chunks agree; without it, they must have as many.
+    concatenate : bool, optional
+        See `func`.
+    meta : array, optional
+        An empty array of the result's kind.
+    **kwargs
+        Passed on to the function.
+
+    Examples
+    --------
+    An outer product, block by block:
+
+    >>> from zcluster.array.core import from_numpy
+    >>> x = from_numpy(np.arange(3), 2)
+    >>> blockwise(np.multiply.outer, "ij", x, "i", x, "j", dtype=x.dtype).compute()
+    array([[0, 0, 0],
+           [0, 1, 2],
+           [0, 2, 4]])
+    """
+    if len(args) % 2:
+        raise InvalidArgument("blockwise takes pairs of an array and its indices; one is missing")
+    out = tuple(out_ind)
+    new_axes = new_axes or {}
+    arrays: list[Array] = []
+    indices: list[tuple[Any, ...]] = []
+    arguments: list[Any] = []
+    for value, own in zip(args[::2], args[1::2], strict=True):
+        if own is None:
+            arguments.append(Literal(value))
+            continue
+        array = asarray(value)
+        if len(tuple(own)) != array.ndim:
+            raise InvalidArgument(
+                f"indices {own!r} for an array of {array.ndim} dimensions; expected one for each"
+            )
+        arguments.append(len(arrays))
+        arrays.append(array)
+        indices.append(tuple(own))
+    letters = {letter: number for number, letter in enumerate(dict.fromkeys(sum(indices, ())))}
+    unknown = [one for one in out if one not in letters and one not in new_axes]
+    if unknown:
+        raise InvalidArgument(f"index {unknown[0]!r} of the result is in no array and no new axis")
+    numbers = [tuple(letters[one] for one in own) for own in indices]
+    if align_arrays:
+        arrays, found = unified(arrays, numbers)
+    else:
+        found = {
+            n: lengths
+            for array, own in zip(arrays, numbers, strict=True)
+            for n, lengths in zip(own, array.chunks, strict=True)
+        }
+    shared = {letter: found[number] for letter, number in letters.items()}
+    chunks = _adjusted(out, shared, new_axes, adjust_chunks or {})
+    contracted = [letter for letter in letters if letter not in out]
+    if dtype is None:
+        if meta is None and contracted:
+            dtype = np.result_type(*[array.dtype for array in arrays])
+        else:
+            dtype = _meta_dtype(func, arrays, arguments, kwargs, dtype, meta)
+    label = token or callable_name(func)
+    inputs = [array.expr for array in arrays]
+    axes = [
+        tuple(
+            out.index(one) if one in out and array.numblocks[axis] > 1 else -1
+            for axis, one in enumerate(own)
+        )
+        for array, own in zip(arrays, indices, strict=True)
+    ]
+    many = any(len(shared[one]) > 1 for one in contracted)
+    made: Expr
+    if contracted and (many or not concatenate):
+        taken = [tuple(axis for axis, one in enumerate(own) if one not in out) for own in indices]
+        made = Contraction(
+            label, func, inputs, arguments, axes, taken, chunks, dtype, kwargs, bool(concatenate)
+        )
+    else:
+        made = Blockwise(
+            label, func, inputs, arguments, axes, chunks, dtype, kwargs=kwargs, reads_only=False
+        )
+    if name is not None:
+        made.rename(name)
+    return Array(made)
+
+
+def _adjusted(
+    out: tuple[Any, ...],
+    shared: dict[Any, AxisChunks],
+    new_axes: dict[Any, Any],
+    adjust: dict[Any, Any],
+) -> Chunks:
+    chunks = []
+    for letter in out:
+        if letter in new_axes:
+            lengths: Any = new_axes[letter]
+            lengths = tuple(lengths) if isinstance(lengths, tuple | list) else (lengths,)
+        else:
+            lengths = shared[letter]
+        change = adjust.get(letter)
+        if callable(change):
+            lengths = tuple(map(change, lengths))
+        elif isinstance(change, tuple | list):
+            if len(change) != len(lengths):
+                raise InvalidArgument(
+                    f"adjust_chunks has {len(change)} lengths for index {letter!r}, which has "
+                    f"{len(lengths)} chunks"
+                )
+            lengths = tuple(change)
+        elif change is not None:
+            lengths = (change,) * len(lengths)
+        chunks.append(lengths)
+    return tuple(chunks)
+
+
+class Contraction(Emitted):
+    """A function of all blocks along some axes of its inputs.
+
+    Attributes
+    ----------
+    axes : sequence of tuple of int
+        As of `Blockwise`.
+    taken : sequence of tuple of int
+        For each input, the axes along which all blocks are taken.
+    concatenates : bool
+        The function gets them as one array, not as nested lists.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        function: Callable[..., Any],
+        inputs: Sequence[Expr],
+        arguments: Sequence[Any],
+        axes: Sequence[tuple[int, ...]],
+        taken: Sequence[tuple[int, ...]],
+        chunks: Chunks,
+        dtype: Any,
+        kwargs: dict[str, Any],
+        concatenates: bool,
+    ) -> None:
+        super().__init__(label, inputs, chunks, dtype)
+        self.function = function
+        self.arguments = tuple(arguments)
+        self.axes = tuple(axes)
+        self.taken = tuple(taken)
+        self.kwargs = kwargs
+        self.concatenates = concatenates
+
+    def token(self) -> Any:
+        literals = [one.value if isinstance(one, Literal) else one for one in self.arguments]
+        chunks = chunks_token(self.chunks)
+        called = (self.function, literals, self.kwargs, self.concatenates)
+        return (*called, self.axes, self.taken, chunks, str(self.dtype))
+
+    def with_inputs(self, inputs: Sequence[Expr]) -> Expr:
+        return Contraction(
+            self.label,
+            self.function,
+            inputs,
+            self.arguments,
+            self.axes,
+            self.taken,
+            self.chunks,
+            self.dtype,
+            self.kwargs,
+            self.concatenates,
+        )
+
+    def emit(self, lowering: Lowering) -> Codes:
+        columns = []
+        grids = []
+        for source, axes, taken in zip(self.inputs, self.axes, self.taken, strict=True):
+            codes = lowering.codes(source)
+            own = [axis for axis in range(source.ndim) if axis not in taken]
+            codes = codes.transpose([*own, *taken])
+            grid = codes.shape[len(own) :]
+            codes = codes.reshape(*codes.shape[: len(own)], -1)
+            # One axis for each of the result's, in its order, and the blocks taken at the end.
+            places = [axes[axis] for axis in own]
+            dropped = tuple(0 if place < 0 else slice(None) for place in places)
+            codes = codes[dropped]
+            left = [place for place in places if place >= 0]
+            codes = codes.transpose([*np.argsort(left), len(left)])
+            shape = [self.numblocks[n] if n in left else 1 for n in range(self.ndim)]
+            codes = codes.reshape(*shape, -1)
+            columns.append(np.broadcast_to(codes, (*self.numblocks, codes.shape[-1])))
+            grids.append((source.ndim, taken, grid))
+        rows = np.concatenate(columns, axis=-1).reshape(self.count, -1)
+        nested = Nested(self.function, self.arguments, self.kwargs, grids, self.concatenates)
+        made = lowering.add(
+            self.name,
+            nested,
+            Rows.fixed(rows),
+            shape=self.numblocks,
+            reads_only=False,
+            options=self.options,
+        )
+        return made.reshape(self.numblocks)
+
+
+class Nested:
+    """Calls a function with lists of blocks, nested as the axes are, or with what they make."""
+
+    __slots__ = ("arguments", "concatenates", "function", "grids", "kwargs")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        grids: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]],
+        concatenates: bool,
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.kwargs = kwargs
+        self.grids = tuple(grids)
+        self.concatenates = concatenates
+
+    @property
+    def __name__(self) -> str:
+        return callable_name(self.function)
+
+    def __call__(self, *blocks: Any) -> Any:
+        rest = iter(blocks)
+        values = [self._nested(rest, *grid) for grid in self.grids]
+        arguments = [values[one] if type(one) is int else one.value for one in self.arguments]
+        return self.function(*arguments, **self.kwargs)
+
+    def _nested(self, rest: Any, ndim: int, taken: Sequence[int], grid: Sequence[int]) -> Any:
+        flat = [next(rest) for _ in range(math.prod(grid))]
+        if self.concatenates:
+            for axis, count in zip(reversed(taken), reversed(grid), strict=True):
+                starts = range(0, len(flat), count)
+                flat = [np.concatenate(flat[s : s + count], axis=axis) for s in starts]
+            return flat[0]
+        for count in reversed(grid):
+            flat = [flat[start : start + count] for start in range(0, len(flat), count)]
+        return flat[0]
+
+
+def _map_blocks_of(array: Array, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Array:
+    """Call a function with each block of this array; see `zcluster.array.map_blocks`."""
+    return map_blocks(func, array, *args, **kwargs)
+
+
+METHODS = {"map_blocks": _map_blocks_of}
