@@ -64,7 +64,8 @@ demo: $(STAMP)
 # Two runs of pytest, each with a line at its end that says what happened; tests/conftest.py prints
 # the time each folder took. Launchers hold no doctests and are not in the list. What is slow
 # (gigabytes, a million tasks, processes frozen for ten seconds) runs with test-system.
-# What became of the tests that prove names of Dask is kept in build/dask-names.json, for `make docs`.
+# What became of the tests that prove names of Dask and NumPy is kept in build/dask-names.json and
+# build/array-names.json, for `make docs`.
 test: $(STAMP)-test
 	@$(MAKE) --no-print-directory --keep-going $(BESIDE) test-units test-processes
 

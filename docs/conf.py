@@ -10,6 +10,7 @@ from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).parent))  # the generators stand beside this file
 
+import generate_array
 import generate_config
 import generate_dask
 import generate_protocol
@@ -33,6 +34,7 @@ nitpicky = True
 
 def generate(app: Sphinx) -> None:
     try:
+        generate_array.generate()
         generate_config.generate()
         generate_dask.generate()
         generate_protocol.generate()

@@ -11,9 +11,11 @@ and at the end of the run no process, entry or thread at all. "Before" may hold 
 wider scope keeps for several tests, a cluster for instance; the check at the end catches that one.
 What is found is named, then killed or removed, so that the tests that follow are not blamed for it.
 
-A test marked ``dask("Client.submit", ...)`` proves that these names work as they do in Dask. What
-became of such tests is kept in ``build/dask-names.json``, run after run; `docs/generate_dask.py`
-makes a page of it.
+A test marked ``dask("Client.submit", ...)`` proves that these names work as they do in Dask, one
+marked ``proves("array.sum", ...)`` that arrays give what NumPy gives: it has to compare the two. In
+the names of the latter, ``{name}`` stands for the parameter `name` of the test. What became of such
+tests is kept in ``build/dask-names.json`` and ``build/array-names.json``, run after run;
+`docs/generate_dask.py` and `docs/generate_array.py` make pages of it.
 """
 
 from __future__ import annotations
@@ -95,11 +97,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{seconds[folder]:8.2f} s  {tests[folder]:5d} tests  {folder}")
 
 
-# --- what the tests prove of Dask's names -------------------------------------------------------
+# --- what the tests prove of the names of Dask and NumPy ----------------------------------------
 
-DASK_REPORT = Path("build", "dask-names.json")  # beneath the root of the run
+#: What became of the tests, by their mark; beneath the root of the run.
+REPORTS = {
+    "dask": Path("build", "dask-names.json"),
+    "proves": Path("build", "array-names.json"),
+}
 
-_dask_names: dict[str, list[str]] = {}  # of each marked test that was collected
+_proven: dict[str, dict[str, list[str]]] = {mark: {} for mark in REPORTS}  # names, by test
 _read: set[str] = set()  # files that tests were collected from
 _phases: dict[str, list[str]] = defaultdict(list)  # how setup, call and teardown of each ended
 _broken: set[str] = set()  # files that could not be read
@@ -109,9 +115,23 @@ _broken: set[str] = set()  # files that could not be read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         _read.add(item.nodeid.partition("::")[0])
-        names = {name for mark in item.iter_markers("dask") for name in mark.args}
-        if names:
-            _dask_names[item.nodeid] = sorted(names)
+        for kind, proven in _proven.items():
+            names = {_filled(name, item) for mark in item.iter_markers(kind) for name in mark.args}
+            if names:
+                proven[item.nodeid] = sorted(names)
+
+
+def _filled(name: str, item: pytest.Item) -> str:
+    """Return a marked name with the test's parameters in place of their names."""
+    if "{" not in name:
+        return name
+    call = getattr(item, "callspec", None)
+    try:
+        return name.format(**(call.params if call is not None else {}))
+    except (LookupError, AttributeError) as error:
+        raise pytest.UsageError(
+            f"{item.nodeid} is marked with {name!r}: {error!r}; expected names of its parameters"
+        ) from error
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -120,25 +140,30 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.nodeid in _dask_names:
+    if any(report.nodeid in proven for proven in _proven.values()):
         _phases[report.nodeid].append(report.outcome)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Add the tests that ran to the report; take away those that are no more."""
-    path = session.config.rootpath / DASK_REPORT
-    if not _dask_names and not path.exists():
+    """Add the tests that ran to the reports; take away those that are no more."""
+    for mark, path in REPORTS.items():
+        _report(session, session.config.rootpath / path, _proven[mark])
+
+
+def _report(session: pytest.Session, path: Path, proven: dict[str, list[str]]) -> None:
+    if not proven and not path.exists():
         return
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     lines = dict(before)
     is_whole = not any("::" in argument for argument in session.config.args)
     for test in list(lines):
         file = test.partition("::")[0]
-        is_gone = is_whole and file in _read and test not in _dask_names
+        is_gone = is_whole and file in _read and test not in proven
         if is_gone or file in _broken or not (session.config.rootpath / file).exists():
             del lines[test]
-    for test, phases in _phases.items():
-        lines[test] = {"outcome": _outcome(phases), "names": _dask_names[test]}
+    for test, names in proven.items():
+        if test in _phases:
+            lines[test] = {"outcome": _outcome(_phases[test]), "names": names}
     if lines == before:
         return  # another run beside this one may have more to say
     path.parent.mkdir(exist_ok=True)

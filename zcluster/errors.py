@@ -10,6 +10,7 @@
     │   ├── UnknownKey (KeyError)         a key that the configuration does not have
     │   └── NotCallable (TypeError)       what stands where a function is expected
     ├── NotSerializable (TypeError)       an object that cannot travel, and its bad part
+    ├── NotAvailable (NotImplementedError, AttributeError)   a name there is not; a way round
     ├── ProtocolError                     the peer said something it may not say
     │   └── VersionMismatch
     ├── ClusterError                      the machinery failed, not the user's function
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidGraph",
     "InvariantError",
     "NoWorkers",
+    "NotAvailable",
     "NotCallable",
     "NotSerializable",
     "OutOfDisk",
@@ -130,6 +132,12 @@ class NotSerializable(ZClusterError, TypeError):
     """An object that cannot be turned into bytes."""
 
     code = "Z005"
+
+
+class NotAvailable(ZClusterError, NotImplementedError, AttributeError):
+    """A name of NumPy's or Dask's that there is not here; the text has a way round."""
+
+    code = "Z027"
 
 
 class ProtocolError(ZClusterError):

@@ -134,12 +134,12 @@ def test_four(capsys):
 """
 
 
-def proven(folder: Path) -> dict[str, tuple[str, list[str]]]:
+def proven(folder: Path, report: str = "dask") -> dict[str, tuple[str, list[str]]]:
     """Return what the report says of each test."""
-    report = json.loads((folder / "build" / "dask-names.json").read_text())
+    tests = json.loads((folder / "build" / f"{report}-names.json").read_text())
     return {
         test.removeprefix("test_leaver.py::"): (line["outcome"], line["names"])
-        for test, line in report.items()
+        for test, line in tests.items()
     }
 
 
@@ -162,3 +162,37 @@ def test_names_of_dask_are_kept_with_what_became_of_their_tests(tmp_path: Path) 
     # Nor does a file that cannot be read.
     run_pytest(tmp_path, "import nothing_of_that_name\n", *marker)
     assert proven(tmp_path) == {}
+
+
+COMPARED = """
+import pytest
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.proves("array.{name}", "array.Array.{name}")
+def test_functions(name):
+    assert name == "sin"
+
+@pytest.mark.proves("array.sum")
+@pytest.mark.dask("dask.array")
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.proves("array.prod"))])
+def test_sum(size):
+    pass
+"""
+
+
+def test_names_of_arrays_are_kept_apart_and_may_come_from_parameters(tmp_path: Path) -> None:
+    marker = ("-o", "markers=dask(*names)\nproves(*names)")
+    run_pytest(tmp_path, COMPARED, *marker)
+    assert proven(tmp_path, "array") == {
+        "test_functions[sin]": ("passed", ["array.Array.sin", "array.sin"]),
+        "test_functions[cos]": ("failed", ["array.Array.cos", "array.cos"]),
+        "test_sum[1]": ("passed", ["array.prod", "array.sum"]),
+    }
+    assert proven(tmp_path) == {"test_sum[1]": ("passed", ["dask.array"])}
+
+
+def test_a_mark_that_no_parameter_fills_is_an_error(tmp_path: Path) -> None:
+    done = run_pytest(
+        tmp_path, COMPARED.replace("array.{name}", "array.{nam}"), "-o", "markers=proves(*names)"
+    )
+    assert "is marked with 'array.{nam}': KeyError('nam'); expected names" in done.stderr

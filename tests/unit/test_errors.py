@@ -16,6 +16,7 @@ CLASSES: list[type[ZClusterError]] = [getattr(errors, name) for name in errors._
 STANDARD = {
     "InvalidArgument": ValueError,
     "NotSerializable": TypeError,
+    "NotAvailable": NotImplementedError,
     "ClientClosed": ValueError,
     "StartError": OSError,
     "UnknownKey": KeyError,

@@ -10,21 +10,27 @@ value                       written as
 plain values, containers    type and content; dicts by sorted keys, sets sorted
 NumPy arrays                dtype, shape, order, hash of the bytes
 pandas objects              labels, dtypes and the values below
+maps of files, read only    the file's name, time and size, and the place in it
 importable code             module and qualified name
 other functions             byte code, constants, names, defaults, closure and the globals used
 other classes               name, bases and attributes
+registered types            what the function given to `normalize_token` returns
 with a token method         what ``__zcluster_tokenize__`` (or ``__dask_tokenize__``) returns
 anything else               what ``__reduce_ex__`` says, in the same way; else cloudpickle's bytes
 ==========================  =============================================================
 
 What none of this can write (a lock, an open file) gets a random token: it equals nothing, and a
-computation on it is never taken for another.
+computation on it is never taken for another. With ``ensure_deterministic=True`` it is an error.
+
+Arguments that are numbers, text and tuples of them have a short way of their own (`_is_short`):
+collections make the names of operations of such, a few microseconds each.
 """
 
 from __future__ import annotations
 
 import copyreg
 import dis
+import marshal
 import os
 import pickle
 import struct
@@ -33,20 +39,44 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-__all__ = ["tokenize"]
+from zcluster.errors import NotSerializable
+from zcluster.protocol.normalizing import Normalizers
+from zcluster.protocol.parts import Parts, parts_of
+
+__all__ = ["normalize_token", "tokenize"]
 
 _double = struct.Struct("<d").pack
 
+#: Types whose values `marshal` writes by content alone.
+_SHORT = frozenset({type(None), bool, int, str, bytes})
 
-def tokenize(*args: Any, **kwargs: Any) -> str:
+#: Where what has no token of its own is noted, while somebody asks for that. Not an argument: the
+#: methods of users call `tokenize` again.
+_unsure: ContextVar[list[str] | None] = ContextVar("_unsure", default=None)
+
+
+def tokenize(*args: Any, ensure_deterministic: bool = False, **kwargs: Any) -> str:
     """Return a token of 32 hexadecimal digits for some values.
 
     Equal values give equal tokens, in this process and in others. What cannot be written in a
     deterministic way gets a random token.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        The values.
+    ensure_deterministic : bool
+        Raise an error instead of giving a random token.
+
+    Raises
+    ------
+    NotSerializable
+        With ``ensure_deterministic=True``, for what cannot be written in a deterministic way.
 
     Examples
     --------
@@ -55,17 +85,60 @@ def tokenize(*args: Any, **kwargs: Any) -> str:
     >>> tokenize(1) == tokenize(1.0)
     False
     """
-    out: list[bytes] = []
-    writer = _Writer(out)
+    if ensure_deterministic:
+        return _ensured(args, kwargs)
     try:
+        if not kwargs and _is_short(args):
+            # Version 0: later ones write equal strings in several ways. No other token is made of
+            # bytes that begin as these do, with a parenthesis.
+            return blake2b(marshal.dumps(args, 0), digest_size=16).hexdigest()
+        out: list[bytes] = []
+        writer = _Writer(out)
         for value in args:
             writer.write(value)
         if kwargs:
             out.append(b"K")
             writer.write(kwargs)
     except RecursionError:  # nested a thousand deep
-        return os.urandom(16).hex()
+        return _random("values nested too deep").hex()
     return blake2b(b"".join(out), digest_size=16).hexdigest()
+
+
+def _is_short(values: tuple[Any, ...], room: int = 50) -> bool:
+    """Tell whether values are numbers, text and tuples of them, a few deep, and nothing else."""
+    for value in values:
+        kind = type(value)
+        if kind in _SHORT or (kind is float and value == value):  # there are many a NaN
+            continue
+        if kind is not tuple or not room or not _is_short(value, room - 1):
+            return False
+    return True
+
+
+def _ensured(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return a token, or raise an error where some of it would be random."""
+    unsure: list[str] = []
+    before = _unsure.set(unsure)
+    try:
+        token = tokenize(*args, **kwargs)
+    finally:
+        _unsure.reset(before)
+    if unsure:
+        raise NotSerializable(
+            f"no deterministic token for {', '.join(dict.fromkeys(unsure))}; expected values that "
+            "other processes can write in the same way. Leave it out, give its class a method "
+            "__zcluster_tokenize__ that returns what its token is made of, or register a function "
+            "for it: @normalize_token.register(Class)"
+        )
+    return token
+
+
+def _random(what: str) -> bytes:
+    """Return a token for what equals nothing."""
+    unsure = _unsure.get()
+    if unsure is not None:
+        unsure.append(what)
+    return os.urandom(16)
 
 
 class _Writer:
@@ -186,6 +259,10 @@ def _write_memoryview(writer: _Writer, value: memoryview) -> None:
 
 # Containers -----------------------------------------------------------------------------------
 
+_DictKeys: type = type({}.keys())
+_DictValues: type = type({}.values())
+_DictItems: type = type({}.items())
+
 
 def _write_items(writer: _Writer, tag: bytes, owner: Any, items: Iterable[Any], n: int) -> None:
     if writer.enter(owner):
@@ -220,6 +297,14 @@ def _write_dict(writer: _Writer, value: Mapping[Any, Any]) -> None:
         writer.out.append(key)
         writer.write(item)
     writer.leave(value)
+
+
+def _write_view(writer: _Writer, value: Any) -> None:
+    items = [writer.apart(item) for item in value]
+    if type(value) is not _DictValues:  # the others are sets
+        items.sort()
+    writer.out.append(b"%s%d(" % (type(value).__name__.encode(), len(items)))
+    writer.out.extend(items)
 
 
 def _first(pair: tuple[bytes, Any]) -> bytes:
@@ -314,11 +399,23 @@ def _write_method(writer: _Writer, value: types.MethodType) -> None:
 
 
 def _write_descriptor(writer: _Writer, value: Any) -> None:
-    writer.tagged(b"descriptor", value.__qualname__)
+    writer.tagged(b"descriptor", value.__objclass__, value.__name__)
+
+
+def _write_method_wrapper(writer: _Writer, value: types.MethodWrapperType) -> None:
+    writer.tagged(b"method", value.__self__, value.__name__)
 
 
 def _write_wrapped(writer: _Writer, value: Any) -> None:
     writer.tagged(b"wrapped", type(value), value.__func__)
+
+
+def _write_slice(writer: _Writer, value: slice) -> None:
+    writer.tagged(b"slice", value.start, value.stop, value.step)
+
+
+def _write_range(writer: _Writer, value: range) -> None:
+    writer.tagged(b"range", value.start, value.stop, value.step)
 
 
 def _write_property(writer: _Writer, value: property) -> None:
@@ -357,132 +454,81 @@ def _write_class(writer: _Writer, value: type) -> None:
         writer.tagged(b"class", name, value.__bases__, content)
 
 
-# Arrays and frames ----------------------------------------------------------------------------
-
-
-def _write_array(writer: _Writer, array: Any) -> None:
-    dtype = array.dtype
-    form = dtype.str if dtype.names is None else dtype.descr
-    if dtype.hasobject:
-        writer.tagged(b"objects", form, array.shape, array.ravel().tolist())
-        return
-    order = "C"
-    if not array.flags.c_contiguous:
-        if array.flags.f_contiguous:
-            order, array = "F", array.T
-        else:
-            array = array.copy(order="C")
-    digest = blake2b(digest_size=16)
-    if array.nbytes:
-        # By way of NumPy: dtypes such as datetime64 do not offer the buffer protocol.
-        digest.update(array.reshape(-1).view("u1").data)
-    writer.tagged(b"array", form, array.shape, order, digest.digest())
-
-
-def _write_dtype(writer: _Writer, dtype: Any) -> None:
-    form = dtype.str if dtype.names is None and not dtype.metadata else dtype.__reduce__()
-    writer.tagged(b"dtype", type(dtype).__name__, form)
-
-
-def _write_frame(writer: _Writer, frame: Any) -> None:
-    columns = [frame.iloc[:, at].array for at in range(frame.shape[1])]
-    writer.tagged(b"frame", frame.columns, frame.index, columns, frame.attrs)
-
-
-def _write_series(writer: _Writer, series: Any) -> None:
-    writer.tagged(b"series", series.name, series.index, series.array, series.attrs)
-
-
-def _write_index(writer: _Writer, index: Any) -> None:
-    kind = type(index).__name__
-    if kind == "RangeIndex":
-        writer.tagged(b"range", index.start, index.stop, index.step, index.name)
-    elif kind == "MultiIndex":
-        codes = [level.copy() for level in index.codes]
-        writer.tagged(b"levels", list(index.levels), codes, list(index.names))
-    else:
-        writer.tagged(b"index", kind, index.name, index.array, getattr(index, "freqstr", None))
-
-
-def _write_column(writer: _Writer, array: Any) -> None:
-    """Write the values of a column or index: what NumPy knows as arrays, the rest one by one."""
-    kind = type(array).__name__
-    if kind == "Categorical":
-        writer.tagged(b"categories", array.categories, array.ordered, array.codes)
-    elif hasattr(array, "asi8"):  # times, with or without a zone
-        writer.tagged(b"times", str(array.dtype), array.asi8)
-    elif kind == "NumpyExtensionArray":
-        writer.tagged(b"column", array.to_numpy())
-    else:
-        values = array.to_numpy(dtype=object)
-        missing = array.isna()
-        writer.tagged(b"values", str(array.dtype), missing, values[~missing].tolist())
-
-
 # Everything else ------------------------------------------------------------------------------
 
 
 def _write_other(writer: _Writer, kind: type, value: Any) -> None:
-    """Find out what to do with a type met for the first time."""
-    if isinstance(value, type):
-        _write_class(writer, value)
-        return
-    method = getattr(kind, "__zcluster_tokenize__", None) or getattr(
-        kind, "__dask_tokenize__", None
-    )
-    if method is not None:
-        writer.tagged(b"own", kind, method(value))
-        return
-    library = _library_writer(kind)
-    if library is not None:
-        library(writer, value)
-        return
+    """Write a value of a type that is none of the above."""
+    take_apart = _parts_known.get(kind)
+    if take_apart is None:
+        own = normalize_token.dispatch(kind)
+        if own is not None:
+            if writer.enter(value):
+                writer.tagged(b"own", kind, own(value))
+                writer.leave(value)
+            return
+        if issubclass(kind, type):
+            _write_class(writer, value)
+            return
+        take_apart = parts_of(kind)
+        if take_apart is not None:
+            _parts_known[kind] = take_apart
     if not writer.enter(value):
         return
-    mark, depth = len(writer.out), len(writer.open)
     try:
-        _write_object(writer, kind, value)
+        parts = _parts_of_object(kind, value) if take_apart is None else take_apart(value)
     except RecursionError:
         raise
     except Exception:
         # Whatever the user's class raised; there is another way to try.
-        del writer.out[mark:]
-        while len(writer.open) > depth:
-            writer.open.popitem()
-        writer.tagged(b"pickle", _pickled_or_random(value))
+        parts = b"pickle", _pickled_or_random(value)
+    writer.tagged(*parts)
     writer.leave(value)
 
 
-def _write_object(writer: _Writer, kind: type, value: Any) -> None:
-    if hasattr(kind, "__dataclass_fields__"):
-        names = [f.name for f in sys.modules["dataclasses"].fields(value)]
-        writer.tagged(b"fields", kind, {name: getattr(value, name) for name in names})
-        return
+def _parts_of_object(kind: type, value: Any) -> Parts:
+    # Not those of a base: what its subclass adds is no field.
+    if "__dataclass_fields__" in kind.__dict__:
+        names = [field.name for field in sys.modules["dataclasses"].fields(value)]
+        return b"fields", kind, {n: getattr(value, n) for n in names if hasattr(value, n)}
     reducer = copyreg.dispatch_table.get(kind)
     reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
-    if isinstance(reduced, str):  # a global name: pickle finds out of which module
-        data = pickle.dumps(value, 5)
-        if b"__main__" in data:  # such as a function of a script under lru_cache
-            writer.tagged(b"wraps", kind, value.__wrapped__)
-        else:
-            writer.tagged(b"name", data)
-        return
+    if isinstance(reduced, str):
+        return _parts_of_named(kind, value, reduced)
     make, args, *rest = reduced
     state, items, pairs = [*rest[:3], None, None, None][:3]
     items = None if items is None else list(items)
     if pairs is not None:
         pairs = list(pairs) if kind is OrderedDict else dict(pairs)
-    writer.tagged(b"object", make, args, state, items, pairs)
+    return b"object", make, args, state, items, pairs
+
+
+def _parts_of_named(kind: type, value: Any, name: str) -> Parts:
+    """Return the parts of what pickles as a global name."""
+    # A ufunc does not know its module; the first one that has its name may be anybody's.
+    for module in (getattr(value, "__module__", None), "numpy", "scipy.special"):
+        if _is_importable(module, name, value):
+            return b"global", module, name
+    if hasattr(value, "__wrapped__"):  # such as a function of a script under lru_cache
+        return b"wraps", kind, value.__wrapped__
+    data = pickle.dumps(value, 5)  # finds out of which module
+    if b"__main__" in data:
+        raise NotSerializable(f"{name} means something else in every script; expected a module's")
+    return b"name", data
 
 
 def _pickled_or_random(value: Any) -> bytes:
     # Imported here: it takes 20 ms, and most processes never need it.
     import cloudpickle
 
+    what = f"{type(value).__module__}.{type(value).__qualname__}"
     try:
         data: bytes = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:  # whatever the user's class raises: it has no canonical form
-        return os.urandom(16)
+        return _random(what)
+    unsure = _unsure.get()
+    if unsure is not None:  # often the same bytes elsewhere, but nobody knows
+        unsure.append(what)
     return data
 
 
@@ -504,9 +550,14 @@ _WRITERS: dict[type, _Write] = {
     set: _write_set,
     frozenset: _write_set,
     dict: _write_dict,
+    _DictKeys: _write_view,
+    _DictValues: _write_view,
+    _DictItems: _write_view,
     type: _write_class,
     partial: _write_partial,
     property: _write_property,
+    range: _write_range,
+    slice: _write_slice,
     staticmethod: _write_wrapped,
     classmethod: _write_wrapped,
     types.BuiltinFunctionType: _write_builtin,
@@ -518,31 +569,13 @@ _WRITERS: dict[type, _Write] = {
     types.MemberDescriptorType: _write_descriptor,
     types.MethodDescriptorType: _write_descriptor,
     types.MethodType: _write_method,
-    types.MethodWrapperType: _write_descriptor,
+    types.MethodWrapperType: _write_method_wrapper,
     types.ModuleType: _write_module,
     types.WrapperDescriptorType: _write_descriptor,
 }
 
+#: How values of the libraries' types that were met are taken apart.
+_parts_known: dict[type, Callable[[Any], Parts]] = {}
 
-def _library_writer(kind: type) -> _Write | None:
-    """Return the writer for types of NumPy and pandas, if those are loaded; remember it."""
-    writer: _Write | None = None
-    numpy = sys.modules.get("numpy")
-    pandas = sys.modules.get("pandas")
-    if numpy is not None and hasattr(numpy, "ndarray"):
-        if kind is numpy.ndarray or kind is getattr(numpy, "memmap", None):
-            writer = _write_array
-        elif issubclass(kind, numpy.dtype):
-            writer = _write_dtype
-    if pandas is not None and hasattr(pandas, "api"):
-        if kind is pandas.DataFrame:
-            writer = _write_frame
-        elif kind is pandas.Series:
-            writer = _write_series
-        elif issubclass(kind, pandas.Index):
-            writer = _write_index
-        elif issubclass(kind, pandas.api.extensions.ExtensionArray):
-            writer = _write_column
-    if writer is not None:
-        _WRITERS[kind] = writer
-    return writer
+#: Functions that say what objects are made of, by type: those of users, and of other libraries.
+normalize_token = Normalizers(_WRITERS, _parts_known.clear)
