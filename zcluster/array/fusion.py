@@ -65,20 +65,23 @@ def topological(outputs: Sequence[Expr]) -> list[Expr]:
     return order
 
 
-def fused(outputs: Sequence[Expr]) -> dict[str, Group]:
+def fused(outputs: Sequence[Expr], order: Sequence[Expr] | None = None) -> dict[str, Group]:
     """Form groups.
 
     Parameters
     ----------
     outputs : sequence of Expr
         What is wanted; simplified.
+    order : sequence of Expr, optional
+        What `topological` says of them, if somebody knows already.
 
     Returns
     -------
     groups : dict
         By name of the root. Other expressions (data, what writes its own layers) are in none.
     """
-    order = topological(outputs)
+    if order is None:
+        order = topological(outputs)
     takers: dict[str, list[Expr]] = {one.name: [] for one in order}
     for one in order:
         for source in one.inputs:

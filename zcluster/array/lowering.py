@@ -61,9 +61,10 @@ class Lowering:
         self.graph = Graph()
         self.outputs = outputs
         self._holds = passes_objects()
-        self._groups = fused(outputs)
+        order = topological(outputs)
+        self._groups = fused(outputs, order)
         takers: dict[str, int] = {}
-        for one in topological(outputs):
+        for one in order:
             for source in one.inputs:
                 takers[source.name] = takers.get(source.name, 0) + 1
         self._takers = takers
@@ -71,7 +72,7 @@ class Lowering:
         self._parts: dict[str, Sequence[Codes]] = {}
         members = {one.name for group in self._groups.values() for one in group.members}
         members -= self._groups.keys()
-        for one in topological(outputs):
+        for one in order:
             # What has no inputs is written when it is first asked for: some of it never is.
             if one.name not in members and one.inputs:
                 self.codes(one)

@@ -189,12 +189,34 @@ class Step:
         self.kwargs = kwargs
         self.extra = extra
 
-    def call(self, values: Sequence[Any]) -> Any:
-        arguments = [values[one] if type(one) is int else one.value for one in self.arguments]
-        kwargs = self.kwargs
-        if self.extra:
-            kwargs = kwargs | {keyword: values[number] for keyword, number in self.extra}
-        return self.function(*arguments, **kwargs)
+    def bound(self) -> Callable[[Sequence[Any]], Any]:
+        """Return the same as a function of the values: made once, called for every block."""
+        function, kwargs, extra = self.function, self.kwargs, self.extra
+        arguments = self.arguments
+        if len(arguments) == 1 and type(arguments[0]) is int and not extra:
+            (first,) = arguments
+            if not kwargs:
+                return lambda values: function(values[first])
+            return lambda values: function(values[first], **kwargs)
+        if len(arguments) == 2 and not kwargs and not extra:
+            left, right = arguments
+            if type(left) is int and type(right) is int:
+                return lambda values: function(values[left], values[right])
+            if type(left) is int:
+                right = right.value
+                return lambda values: function(values[left], right)
+            if type(right) is int:
+                left = left.value
+                return lambda values: function(left, values[right])
+
+        def call(values: Sequence[Any]) -> Any:
+            given = [values[one] if type(one) is int else one.value for one in arguments]
+            if not extra:
+                return function(*given, **kwargs)
+            more = {keyword: values[number] for keyword, number in extra}
+            return function(*given, **kwargs, **more)
+
+        return call
 
 
 class Fold:
@@ -241,7 +263,7 @@ class Program:
         Their values follow; without steps the first reader's value is the result.
     """
 
-    __slots__ = ("_is_plain", "_tail", "readers", "steps", "takes_row")
+    __slots__ = ("_calls", "_is_plain", "_reads", "_tail", "readers", "steps", "takes_row")
 
     def __init__(self, readers: Sequence[Reader], steps: Sequence[Step]) -> None:
         self.readers = tuple(readers)
@@ -249,6 +271,8 @@ class Program:
         self.takes_row = any(reader.takes_row for reader in self.readers)
         self._is_plain = all(type(reader) is Whole for reader in self.readers)
         self._tail = _tiled_tail(self.steps, len(self.readers))
+        self._reads = [reader.read for reader in self.readers]
+        self._calls = [step.bound() for step in self.steps]
 
     def __reduce__(self) -> Any:
         return Program, (self.readers, self.steps)
@@ -264,15 +288,15 @@ class Program:
             values: list[Any] = list(given)
         else:
             cursor = _Cursor(given[0], given[1:]) if self.takes_row else _Cursor(b"", given)
-            values = [reader.read(cursor) for reader in self.readers]
+            values = [read(cursor) for read in self._reads]
         del given
         if self._tail is not None:
             shape = _tiled_shape(values)
             if shape is not None:
                 return _run_tiled(values, self.steps, self._tail, shape)
-        for step in self.steps:
-            values.append(step.call(values))
-        return values[-1] if self.steps else values[0]
+        for call in self._calls:
+            values.append(call(values))
+        return values[-1] if self._calls else values[0]
 
 
 # Tiles --------------------------------------------------------------------------------------------
@@ -304,6 +328,9 @@ def _tiled_tail(steps: tuple[Step, ...], readers: int) -> int | None:
 
 def _tiled_shape(values: Sequence[Any]) -> tuple[int, ...] | None:
     """Return the shape of all values, if they are flat in memory and large; else None."""
+    first = values[0]
+    if type(first) is not np.ndarray or first.size < _FEW_TILES * TILE:
+        return None
     shape: tuple[int, ...] | None = None
     for value in values:
         if type(value) is not np.ndarray or value.dtype.hasobject or not value.flags.c_contiguous:
@@ -312,8 +339,6 @@ def _tiled_shape(values: Sequence[Any]) -> tuple[int, ...] | None:
             shape = value.shape
         elif value.shape != shape:
             return None
-    if shape is None or values[0].size < _FEW_TILES * TILE:
-        return None
     return shape
 
 
