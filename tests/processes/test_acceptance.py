@@ -21,8 +21,18 @@ pytestmark = pytest.mark.processes
 _PROGRAMS = Path(__file__).parent / "programs"
 _ODD = str([2 * i + 1 for i in range(20)])
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?"
-#: With a client, and on the scheduler in the calling thread, which is the default without one.
-_WAYS = pytest.mark.parametrize("option", ["--client", "--none"])
+
+
+def ways(quick: str) -> pytest.MarkDecorator:
+    """Run a program with a client, and on the scheduler in the calling thread without one.
+
+    The ``quick`` way is the one that always runs.
+    """
+    others = [
+        pytest.param(option, marks=() if option == quick else pytest.mark.slow)
+        for option in ("--client", "--none")
+    ]
+    return pytest.mark.parametrize("option", others)
 
 
 def run(folder: Path, name: str, *options: str, status: int = 0) -> tuple[str, str]:
@@ -62,7 +72,7 @@ def circles(folder: Path) -> int:
 # ------------------------------------------------------------------------------ delayed pi
 
 
-@_WAYS
+@ways(quick="--client")
 def test_one_delayed_pi_is_a_tuple_of_one(tmp_path: Path, option: str) -> None:
     out, err = run(tmp_path, "p02_one_delayed_pi", option)
     # The picture came first, and drew without running.
@@ -74,7 +84,7 @@ def test_one_delayed_pi_is_a_tuple_of_one(tmp_path: Path, option: str) -> None:
     assert err == ""
 
 
-@_WAYS
+@ways(quick="--none")
 def test_five_delayed_pi_in_one_graph(tmp_path: Path, option: str) -> None:
     out, err = run(tmp_path, "p03_five_delayed_pi", option)
     assert out.startswith("drawn, not run: 5\n")
@@ -114,7 +124,7 @@ def test_five_sizes_with_numpy_and_then_on_five_workers(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------ delayed arithmetic
 
 
-@_WAYS
+@ways(quick="--none")
 def test_delayed_add_prints_itself_and_eleven(tmp_path: Path, option: str) -> None:
     out, err = run(tmp_path, "p15_delayed_add", option)
     uuid = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -123,12 +133,12 @@ def test_delayed_add_prints_itself_and_eleven(tmp_path: Path, option: str) -> No
     assert err == ""
 
 
-@_WAYS
+@ways(quick="--none")
 def test_delayed_values_in_a_loop(tmp_path: Path, option: str) -> None:
     assert run(tmp_path, "p27_delayed_loop", option) == (f"{_ODD}\n", "")
 
 
-@_WAYS
+@ways(quick="--client")
 def test_decorated_functions_together_are_faster(tmp_path: Path, option: str) -> None:
     out, err = run(tmp_path, "p28_decorated", option)
     one_by_one, together, ratio = out.splitlines()
@@ -160,6 +170,7 @@ def test_an_exception_of_a_task_ends_the_script_with_its_own_traceback(tmp_path:
     assert "return x / y" in err
 
 
+@pytest.mark.slow
 def test_a_second_client_does_not_disturb_the_first(tmp_path: Path) -> None:
     out, err = run(tmp_path, "two_clusters")
     lines = out.splitlines()
@@ -176,6 +187,7 @@ def test_chosen_workers_a_scheduler_file_and_a_task_that_submits(tmp_path: Path)
     assert not (tmp_path / "scheduler.json").exists()
 
 
+@pytest.mark.slow
 def test_calls_inside_a_running_event_loop(tmp_path: Path) -> None:
     assert run(tmp_path, "in_a_loop") == ("6\n", "")
 
@@ -201,7 +213,7 @@ def test_every_example_is_run() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name == "pi" else name
+        name if name == "futures" else pytest.param(name, marks=pytest.mark.slow)
         for name in sorted(_EXAMPLES)
     ],
 )
@@ -235,3 +247,74 @@ def test_the_commands_of_the_readme_work_as_printed(tmp_path: Path) -> None:
     assert done.stdout == "[3, 2, 1, 0, 1, 2]\n", done.stderr
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "scheduler.json").exists()
+
+
+# ----------------------------------------------------------------------------------- arrays
+
+
+def test_a_lazy_range_says_what_it_is(tmp_path: Path) -> None:
+    out, err = run(tmp_path, "p05_array_intro")
+    lines = out.splitlines()
+    assert "shape=(17,), dtype=int64, chunksize=(5,), chunktype=numpy.ndarray" in out
+    assert "int64" in lines
+    assert "(17,)" in lines
+    assert "((5, 5, 5, 2),)" in lines
+    assert "(5,)" in lines
+    assert "tasks 4 4" in lines
+    assert lines[-1] == "ndarray True"
+    assert err == ""
+
+
+@ways(quick="--client")
+def test_blocked_sums_of_random_numbers(tmp_path: Path, option: str) -> None:
+    out, _ = run(tmp_path, "p06_blocked_sums", option)
+    assert "((10, 5), (5, 5, 5))" in out
+    (tasks,) = re.findall(r"partial sums and a tree: ([0-9]+)", out)
+    assert int(tasks) == 5
+    (total,) = re.findall(rf"sum ({_NUMBER})", out)
+    assert 0 < float(total) < 20
+    (both,) = re.findall(rf"both ({_NUMBER}) ({_NUMBER})", out)
+    assert float(both[0]) == pytest.approx(float(both[1]))
+    assert 180 < float(both[0]) < 270
+
+
+@ways(quick="--none")
+def test_pi_of_a_chunked_array(tmp_path: Path, option: str) -> None:
+    out, _ = run(tmp_path, "p09_array_pi", option)
+    assert "uniform, shape=(625000, 2), dtype=float64, chunksize=(31250, 2)" in out
+    assert "from 0.01 GB randomly chosen positions" in out
+    (estimate,) = estimates(out)
+    assert abs(estimate - math.pi) < 0.0083, "more than four standard deviations"
+    assert out.endswith("float 0\n")
+
+
+def test_pi_part_two_a_thousandth_of_the_size(tmp_path: Path) -> None:
+    out, _ = run(tmp_path, "p10_pi_part_two", "1e8")
+    lines = out.splitlines()
+    assert lines[1] == "156250"
+    assert "Created xy" in lines
+    assert "Number of partitions/chunks is (40, 1)" in lines
+    (estimate,) = re.findall(rf"pi estimate: ({_NUMBER})", out)
+    assert abs(float(estimate) - math.pi) < 0.003
+
+
+def test_the_sum_of_two_arrays(tmp_path: Path) -> None:
+    out, _ = run(tmp_path, "p16_two_arrays")
+    total, rest = out.split("\n", 1)
+    assert 9_800 < float(total) < 10_200
+    assert rest == "(4,) True\n"
+
+
+def test_the_mean_of_an_array_and_its_picture(tmp_path: Path) -> None:
+    out, _ = run(tmp_path, "p21_mean_of_an_array", "2000")
+    assert "mean_agg-aggregate, shape=(), dtype=float64, chunksize=()" in out
+    assert "Mean of the array: 0.5" in out or "Mean of the array: 0.49" in out
+    ElementTree.parse(tmp_path / "da_mean.svg")
+
+
+def test_cholesky_factors_and_a_slice_of_an_exponential(tmp_path: Path) -> None:
+    out, _ = run(tmp_path, "p32_cholesky", "1000")
+    assert "(100, 100) (10, 10)" in out
+    assert out.count("Array in") == 2
+    assert "\nequal True\n" in out
+    assert "(9, 9) (9, 9) equal True" in out

@@ -213,7 +213,12 @@ class GroupLayer:
         found = [pieces(made, own) for made, own in zip(one.maps, source.chunks, strict=True)]
         are_single = all(each.are_single for each in found)
         runs_on = are_single and all(bool((each.step == 1).all()) for each in found)
-        if runs_on and isinstance(source, Generated) and self.lowering.is_made_anew(source):
+        if (
+            runs_on
+            and isinstance(source, Generated)
+            and self.lowering.is_made_anew(source)
+            and (source.is_cheap or all(map(_is_taken_once, found)))
+        ):
             self._values[one.name, place] = self._generated(source, place, found)
             return
         taken = _gathered(one, found, self.lowering.codes(source))
@@ -374,6 +379,11 @@ class GroupLayer:
                 slots += [Slot(3, one.ndim, one.share)] * one.codes.width
                 tables.append(Rows.fixed(one.boxes.values.reshape(self.count, -1)))
         return Edges(codes, slots, interleaved(tables).values)
+
+
+def _is_taken_once(found: Pieces) -> bool:
+    """Tell whether no chunk of the input is in two places."""
+    return len(np.unique(found.chunk)) == len(found.chunk)
 
 
 def _is_even(one: Gather) -> bool:

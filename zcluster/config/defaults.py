@@ -271,6 +271,12 @@ KEYS = (
         _SIZE,
         "Bytes of results that a node keeps on disk at most. Unset, what there is room for.",
     ),
+    Key(
+        "array.chunk-size",
+        128 << 20,
+        _SIZE,
+        "Bytes of a block of an array, about, where its chunks are chosen automatically.",
+    ),
     Key("cluster.start-timeout", 30.0, _SECONDS, "How long a start may take before it fails."),
     Key(
         "cluster.stop-grace",
