@@ -13,10 +13,9 @@ Elsewhere (in a thread of ``run_in_executor``, in a callback) it waits, as any c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial, wraps
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,13 +23,13 @@ from weakref import WeakKeyDictionary
 from zcluster.client.asking import LOOK
 from zcluster.client.data import fill_gathered, plan_gather
 from zcluster.client.future import fetch_values_in_loop
-from zcluster.client.gates import Deadline, LoopGate, in_event_loop, running_loop
+from zcluster.client.gates import Deadline, LoopGate, in_event_loop, in_thread
 from zcluster.config import Time, parse_timedelta
 from zcluster.errors import NoWorkers
 from zcluster.graph.spec import fill, from_dict
 from zcluster.tracebacks import hide_frames
 
-__all__ = ["PLAIN", "Awaiting", "awaitable_class", "in_thread", "run_here"]
+__all__ = ["PLAIN", "Awaiting", "awaitable_class", "run_here"]
 
 #: Methods that return at once in any case; `scheduler_info`, which asks the scheduler, but is
 #: never awaited in Dask; and `run_graph`, by which collections compute: those cannot await, so
@@ -49,12 +48,6 @@ PLAIN = frozenset(
         "sync",
     }
 )
-
-
-def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaitable[Any]:
-    """Call a function that waits, in a thread of the running loop's."""
-    call = partial(copy_context().run, function, *args, **kwargs)
-    return running_loop().run_in_executor(None, call)
 
 
 def run_here(made: Any, timeout: Time | None = None) -> Any:

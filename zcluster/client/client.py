@@ -20,6 +20,7 @@ from zcluster.client import describing, stuck
 from zcluster.client.addresses import find_target
 from zcluster.client.asynchronous import awaitable_class, run_here
 from zcluster.client.calls import Calls
+from zcluster.client.cluster import LocalCluster
 from zcluster.client.data import Data
 from zcluster.client.default import (
     add_client,
@@ -149,6 +150,9 @@ class Client(Calls, Data, Identity, Inspecting, Printing, Recreating, Sharing, P
             self._engine = Engine(
                 target.address, name=name or f"client-{os.getpid()}", timeout=timeout
             )
+            if isinstance(target.cluster, LocalCluster):
+                # Not of the cluster itself: an engine that ends must not keep it alive.
+                self._engine.why_lost = target.cluster._supervisor.describe_failure
             self._hear_output()
             stuck.listen(self._engine)
             self._finalizer = weakref.finalize(self, self._engine.close, "it is not used", 1.0)

@@ -146,13 +146,7 @@ class LocalCluster:
         _warn_of_memory(self.memory_limit)
         self.name = "local" if name is None else name
         self._settings = Settings() if settings is None else settings
-        self._options: list[str] = []
-        if local_directory is not None:
-            self._options = ["--local-directory", str(_existing_folder(local_directory))]
-        if resources:
-            self._options += ["--resources", _resources_text(resources)]
-        if death_timeout is not None:
-            self._options += ["--death-timeout", str(parse_timedelta(death_timeout))]
+        self._options = _options_of(local_directory, resources, death_timeout)
         if not processes:
             self._options += ["--store-limit", str(self._store_limit())]
         self._scheduler_file = None if scheduler_file is None else Path(scheduler_file).absolute()
@@ -170,6 +164,9 @@ class LocalCluster:
             else None,
             self._settings,
         )
+        self._start()
+
+    def _start(self) -> None:
         # Before the start: whatever interrupts it, the end of this object ends the processes.
         self._finalizer = weakref.finalize(self, self._supervisor.request_stop)
         self._finalizer.atexit = False  # the supervisors' own hook also waits
@@ -212,7 +209,8 @@ class LocalCluster:
         while not socket.exists():
             if self._supervisor.wait_stopped(0.005):
                 raise StartError(
-                    str(self._supervisor.failure or "the cluster was closed before it had started")
+                    self._supervisor.describe_failure()
+                    or "the cluster was closed before it had started"
                 )
             if time.monotonic() > deadline:
                 raise StartError(
@@ -230,7 +228,7 @@ class LocalCluster:
             If it was closed, or its scheduler ended.
         """
         if self._supervisor.failure is not None:
-            raise SchedulerLost(str(self._supervisor.failure))
+            raise SchedulerLost(self._supervisor.describe_failure())
         if self._supervisor.is_stopped:
             raise SchedulerLost("the local cluster was closed; make a new one")
 
@@ -403,6 +401,22 @@ def _check_options(processes: object, name: object, options: dict[str, Any]) -> 
             "threads_per_worker, memory_limit, processes, name, local_directory, scheduler_file, "
             "resources, env, death_timeout, allowed_failures"
         )
+
+
+def _options_of(
+    local_directory: str | os.PathLike[str] | None,
+    resources: Mapping[str, float] | None,
+    death_timeout: Time | None,
+) -> list[str]:
+    """Return options of the nanny's command."""
+    options: list[str] = []
+    if local_directory is not None:
+        options = ["--local-directory", str(_existing_folder(local_directory))]
+    if resources:
+        options += ["--resources", _resources_text(resources)]
+    if death_timeout is not None:
+        options += ["--death-timeout", str(parse_timedelta(death_timeout))]
+    return options
 
 
 def _existing_folder(path: str | os.PathLike[str]) -> Path:

@@ -121,7 +121,7 @@ class Data(ClientBase):
     def cancel(self, futures: Any, reason: str | None = None, force: bool = False) -> None:
         """Cancel tasks that are not finished, and with them all that need their results.
 
-        They are cancelled whoever else wants them.
+        What another client wants too, or needs for what it wants, goes on for that one.
 
         Parameters
         ----------
@@ -130,9 +130,9 @@ class Data(ClientBase):
         reason : str, optional
             Said by the error of whoever waits for them.
         force : bool
-            Stop those that run, too: by an exception in their thread, and where that does
-            not help within two seconds, by replacing their worker. Without it they run on,
-            and nobody hears of them.
+            Cancel them whoever else wants them, and stop those that run, too: by an exception
+            in their thread, and where that does not help within two seconds, by replacing
+            their worker. Without it they run on, and nobody hears of them.
         """
         records = [future._record for future in futures_in(futures)]
         self._engine.cancel(records, reason or "", bool(force))
@@ -141,7 +141,8 @@ class Data(ClientBase):
         """Run failed tasks once more, and before them the failed tasks they failed of.
 
         Their futures are pending again, and those of tasks that failed of them. What has not
-        failed stays as it is.
+        failed stays as it is. A task that runs at most once and has begun runs again only where
+        its own future is among these; else those fail that need it.
 
         Parameters
         ----------

@@ -21,7 +21,6 @@ import socket as sockets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +32,7 @@ from zcluster.client.fetching import DataPorts
 from zcluster.client.gates import Countdown, Deadline, Gate, leave_if_exiting
 from zcluster.client.outcomes import raise_ended
 from zcluster.client.shipping import BY_NAME, Shipper, environment
+from zcluster.client.transfers import Transfers
 from zcluster.core.client.core import ClientCore
 from zcluster.core.client.records import (
     Effect,
@@ -75,6 +75,11 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def _unknown() -> str:
+    """Know no reason."""
+    return ""
+
+
 class _Request(Gate):
     """Somebody waits for a reply."""
 
@@ -109,6 +114,8 @@ class Engine:
         Records of futures that went; append is all one does.
     on_waited : callable
         Called at the end of each wait, in the thread that waited.
+    why_lost : callable
+        Returns what is known here of why the scheduler went, or nothing.
     listeners : dict of message class to callable
         Who is told, in the loop's thread, of what the scheduler says unasked.
 
@@ -129,6 +136,7 @@ class Engine:
         self.listeners: dict[type[Message], Callable[[Any, Frames], Any]] = {}
         self.callbacks = Callbacks()
         self.on_waited: Callable[[], Any] = _nothing
+        self.why_lost: Callable[[], str] = _unknown
         self.shipper = Shipper()
         self._timeout = timeout
         self._incarnation = os.urandom(16)
@@ -138,14 +146,13 @@ class Engine:
         self._last_release = 0.0
         self._is_timer_set = False
         self._requests: dict[int, Callable[[Reply | None], Any]] = {}
-        self._fetch_gates: set[Gate] = set()
-        self._is_over = False
         self._refused = 0
         self._ready = Gate()
         self._start_error = ""
         self._loop = Loop()
         self._context: zmq.Context[Any] = zmq.Context()
         self._ports = DataPorts(self._loop, self._context)
+        self._transfers = self._new_transfers()
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="zcluster-client", daemon=True)
         self._thread.start()
@@ -241,41 +248,8 @@ class Engine:
                 self.unwatch(records, countdown)
 
     def fetch(self, records: Sequence[Wanted], deadline: Deadline) -> dict[int, memoryview]:
-        """Get announced results from their nodes; returns the blobs by task.
-
-        A result that its node does not have (any more) is missing from the answer and
-        its record is pending again. None at all in time: an empty answer as well.
-        """
-        gate = Gate()
-        left = len(records)
-        views: dict[int, memoryview] = {}
-
-        def take(
-            record: Wanted, node: int, view: memoryview | None, reason: str, is_final: bool
-        ) -> None:
-            nonlocal left
-            if view is not None:
-                views[record.task] = view
-            else:
-                with self.lock:
-                    if is_final:
-                        self.core.cannot_travel(record, reason)
-                    else:
-                        self.core.unreachable(record, node)
-            left -= 1
-            if left == 0:
-                gate.open()
-
-        with self.lock:
-            if self._is_over:
-                return views
-            self._fetch_gates.add(gate)
-        try:
-            self._loop.post(lambda: self._fetch_now(records, take))
-            gate.wait(deadline)
-        finally:
-            self._fetch_gates.discard(gate)
-        return dict(views)
+        """Get announced results from their nodes; see `Transfers.fetch`."""
+        return self._transfers.fetch(records, deadline)
 
     def cancel(self, records: Iterable[Wanted], reason: str, force: bool = False) -> None:
         """Cancel tasks that are not finished; with ``force`` stop those that run."""
@@ -396,12 +370,16 @@ class Engine:
     def after_fork(self) -> None:
         """Make this copy in a forked child refuse everything: the sockets are the parent's."""
         self.lock = threading.Lock()
+        self._transfers = self._new_transfers()
         reason = "this process was forked from the one with the client; make a Client of its own"
         self.core.ended = None
         self.core.end(Failure("closed", reason))
         for record, watchers in self.core.take_settled():
             for watcher in watchers:
                 watcher.settle(record)
+
+    def _new_transfers(self) -> Transfers:
+        return Transfers(self.core, self.lock, self._loop, self._ports, self.tell)
 
     # -------------------------------------------------------------- the loop thread
 
@@ -426,10 +404,7 @@ class Engine:
             self._start_error = self._start_error or repr(error)
             self._end(Failure("scheduler", f"the client's loop failed: {error!r}"), goodbye=False)
         finally:
-            with self.lock:
-                self._is_over = True
-            for gate in list(self._fetch_gates):
-                gate.open()
+            self._transfers.close()
             self._ready.open()
             self.callbacks.stop()
             self._ports.close()
@@ -462,7 +437,8 @@ class Engine:
     def _on_lost(self, reason: str) -> None:
         if not self._start_error and self.core.ended is None:
             self._start_error = reason
-        self._end(Failure("scheduler", f"the scheduler is lost: {reason}"), goodbye=False)
+        why = self.why_lost() or reason
+        self._end(Failure("scheduler", f"the scheduler is lost: {why}"), goodbye=False)
 
     def _end(self, failure: Failure, goodbye: bool) -> None:
         if self.core.ended is None:
@@ -549,7 +525,7 @@ class Engine:
 
     def _apply(self, effect: Effect) -> None:
         if isinstance(effect, PutBlob):
-            self._put_now(effect)
+            self._transfers.put(effect)
         elif isinstance(effect, Replied):
             take = self._requests.pop(effect.request, None)
             if take is not None:
@@ -564,49 +540,3 @@ class Engine:
             gates, self.node_gates = self.node_gates, []
             for gate in gates:
                 gate.open()
-
-    def _put_now(self, effect: PutBlob) -> None:
-        task, node, blob = effect
-
-        def take(reason: str) -> None:
-            with self.lock:
-                if reason:
-                    self.core.not_stored(task, node, reason)
-                else:
-                    self.core.stored(task, node, len(blob))
-                watched = self.core.take_settled()
-            self.tell(watched)
-            self._loop.wake()
-
-        def is_silent() -> None:
-            with self.lock:
-                self.core.silent(task, node)
-                watched = self.core.take_settled()
-            self.tell(watched)
-            self._loop.wake()
-
-        info = self.core.nodes.get(node)
-        if info is None:
-            take(f"node {node} left")
-        else:
-            self._ports.put(info, task, blob, take, is_silent)
-
-    def _fetch_now(
-        self,
-        records: Sequence[Wanted],
-        take: Callable[[Wanted, int, memoryview | None, str, bool], None],
-    ) -> None:
-        for record in records:
-            place = record.detail if record.state is State.ANNOUNCED else None
-            info = None if place is None else self.core.nodes.get(place.node)
-            if place is None:
-                take(record, -1, None, "it is not announced any more", False)
-            elif info is None or self.core.ended is not None:
-                take(record, place.node, None, f"node {place.node} left", False)
-            else:
-                self._ports.fetch(
-                    info,
-                    record.task,
-                    partial(take, record, place.node),
-                    place.size,
-                )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
-from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from zcluster.client.engine import Engine
@@ -18,7 +17,9 @@ from zcluster.client.gates import (
     Deadline,
     LoopCountdown,
     in_event_loop,
+    in_thread,
     running_loop,
+    stay_if_exiting,
 )
 from zcluster.client.html import future_html
 from zcluster.client.outcomes import exception_of
@@ -233,9 +234,10 @@ class Future:
     def cancel(self, reason: str | None = None, *, force: bool = False) -> Any:
         """Cancel the task unless it is finished; return whether it counts as cancelled now.
 
-        One that runs now runs on, and nobody hears of it. With ``force`` it is stopped, also
-        if it was cancelled before: by an exception in its thread, and where that does not
-        help within two seconds, by replacing its worker; what else ran there runs again.
+        One that runs now runs on, and nobody hears of it but other clients that want it. With
+        ``force`` it is cancelled for them too, and stopped, also if it was cancelled before:
+        by an exception in its thread, and where that does not help within two seconds, by
+        replacing its worker; what else ran there runs again.
         """
         self._client._engine.cancel((self._record,), reason or "", force)
         return self._answer(self.cancelled())
@@ -243,7 +245,8 @@ class Future:
     def retry(self) -> Any:
         """Have the task run again if it failed: this future is pending again.
 
-        So are those whose tasks failed of it; and what it failed of runs again before it.
+        So are those whose tasks failed of it; and what it failed of runs again before it, unless
+        that runs at most once and has begun: then this one fails again, and says so.
         """
         self._check_held()
         self._client._engine.retry((self._record,))
@@ -380,13 +383,13 @@ async def fetch_values_in_loop(
         away = _to_fetch(engine, records, blobs, skip)
         if not is_in_time:
             raise _late(records, deadline)
-        run = partial(running_loop().run_in_executor, None)
         if away is None:
             if not blobs:
                 return _values(records, blobs, skip)
-            return await run(_values, records, blobs, skip)
+            values: list[Any] = await in_thread(_values, records, blobs, skip)
+            return values
         if away:
-            blobs.update(await run(engine.fetch, away, deadline))
+            blobs.update(await in_thread(engine.fetch, away, deadline))
             _check_fetched(away, blobs, deadline)
 
 
@@ -396,6 +399,7 @@ async def settle_in_loop(
     """Do what `Engine.wait` does, in an event loop."""
     countdown = LoopCountdown(stop_at_failure)
     if not engine.watch(records, countdown):
+        await stay_if_exiting()
         return True
     try:
         if stop_at_failure and any(record.state > _HERE for record in records):

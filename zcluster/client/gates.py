@@ -7,10 +7,12 @@ enough of them are settled. There is no polling anywhere.
 When the interpreter ends, clients are closed, and all that was waited for ends with them. Threads
 that are no daemons are over by then. A daemon, which is stopped at any point anyway, is not to
 print a traceback because of it: at a gate, and where it asks for something new, it ends silently.
+In one that runs an event loop nothing can be raised silently, for the loop's own end needs what
+there is no more; there the coroutine waits for ever, or the thread does.
 
 A coroutine waits at a `LoopGate`, which opens in its event loop: no thread waits for
-it. Event loops are looked at only where somebody runs one, so nothing here loads
-asyncio.
+it. What has to wait in a thread of its own gets one by `in_thread`. Event loops are looked at
+only where somebody runs one, so nothing here loads asyncio.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zcluster.config import Time, parse_timedelta
@@ -38,8 +43,10 @@ __all__ = [
     "LoopGate",
     "begin_exit",
     "in_event_loop",
+    "in_thread",
     "leave_if_exiting",
     "running_loop",
+    "stay_if_exiting",
 ]
 
 _FINISHED = (State.HERE, State.ANNOUNCED)
@@ -55,10 +62,22 @@ def begin_exit() -> None:
     _is_exiting = True
 
 
+def _is_to_leave() -> bool:
+    return _is_exiting and threading.current_thread().daemon
+
+
 def leave_if_exiting() -> None:
-    """End this thread silently if it is a daemon and the interpreter ends."""
-    if _is_exiting and threading.current_thread().daemon:
+    """Go no further, silently, in a daemon thread while the interpreter ends."""
+    if _is_to_leave():
+        if in_event_loop():
+            threading.Event().wait()
         raise SystemExit
+
+
+async def stay_if_exiting() -> None:
+    """Do what `leave_if_exiting` does, in a coroutine: it goes no further, and its loop does."""
+    if _is_to_leave():
+        await running_loop().create_future()
 
 
 class Deadline:
@@ -175,6 +194,33 @@ def running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
+def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaitable[Any]:
+    """Call a function that waits, in a thread of the running loop's.
+
+    Once the interpreter has begun to end, or its user has ended them, loops have no threads any
+    more: then it is called in one of its own.
+    """
+    call = partial(copy_context().run, function, *args, **kwargs)
+    try:
+        return running_loop().run_in_executor(None, call)
+    except RuntimeError:
+        made: Future[Any] = Future()
+        threading.Thread(target=_call_for, args=(made, call), daemon=True).start()
+    import asyncio
+
+    return asyncio.wrap_future(made)
+
+
+def _call_for(made: Future[Any], call: Callable[[], Any]) -> None:
+    """Settle a future with what a call gives, unless the interpreter ends meanwhile."""
+    if not made.set_running_or_notify_cancel():
+        return
+    try:
+        made.set_result(call())
+    except Exception as error:
+        made.set_exception(error)
+
+
 class LoopGate:
     """A gate for one coroutine: any thread may open it, and the loop it was made in goes on."""
 
@@ -200,18 +246,16 @@ class LoopGate:
 
         A task that runs a loop gives up its slot while any of its coroutines waits.
         """
-        try:
-            with waiting(self.open):
-                if deadline.left is None:
-                    await self._is_open
-                    return True
+        with waiting(self.open):
+            if deadline.left is None:
+                await self._is_open
+            else:
                 import asyncio
 
                 left = min(deadline.left, threading.TIMEOUT_MAX)
                 await asyncio.wait((self._is_open,), timeout=left)
-                return self._is_open.done()
-        finally:
-            leave_if_exiting()
+        await stay_if_exiting()
+        return self._is_open.done()
 
 
 class LoopCountdown(Countdown):

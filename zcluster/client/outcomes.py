@@ -69,9 +69,12 @@ def exception_of(record: Wanted, origin: Wanted | None = None) -> BaseException:
         The task whose failure this is, if it was an input and is known here.
     """
     failure: Failure = record.detail
+    beyond = ""
     if failure.kind == "input" and not failure.pickled and origin is not None:
         theirs = origin.detail
         if isinstance(theirs, Failure):
+            if theirs.reason != failure.reason:
+                beyond = failure.reason  # why it did not run again, for one
             failure = theirs
     label = record.label
     if failure.kind == "cancelled":
@@ -89,7 +92,7 @@ def exception_of(record: Wanted, origin: Wanted | None = None) -> BaseException:
             error.add_note(info.traceback)
     else:
         error = _unpickled(failure.pickled) or _stand_in(info)
-    notes = _where(label, info, failure.attempt)
+    notes = [*([beyond] if beyond else []), *_where(label, info, failure.attempt)]
     if not _add_notes(error, notes):
         error = _stand_in(info)
         _add_notes(error, notes)

@@ -14,10 +14,11 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zcluster.client.chunks import run_call
+from zcluster.client.completing import as_completed
 from zcluster.client.executor import cancel_all, map_rows, options_of, slots_of, value_of
 from zcluster.client.future import Future, fetch_values
 from zcluster.client.gates import Countdown, Deadline
-from zcluster.client.waiting import Holding, as_completed, by_engine, settle_all
+from zcluster.client.waiting import Holding, by_engine, settle_all
 from zcluster.config import Time
 from zcluster.core.client.states import State
 

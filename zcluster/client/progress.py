@@ -6,8 +6,9 @@ import sys
 from typing import Any, TextIO
 
 from zcluster.client.bars import open_bar
+from zcluster.client.completing import as_completed
 from zcluster.client.future import Future
-from zcluster.client.waiting import as_completed, futures_in
+from zcluster.client.waiting import futures_in
 from zcluster.tracebacks import hides_frames
 
 __all__ = ["progress"]

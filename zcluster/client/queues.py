@@ -10,10 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from zcluster.client.asynchronous import in_thread
 from zcluster.client.base import ClientBase
 from zcluster.client.coordinating import Outcome, ask
-from zcluster.client.gates import Deadline, in_event_loop
+from zcluster.client.gates import Deadline, in_event_loop, in_thread
 from zcluster.client.locks import Thing
 from zcluster.client.shared_values import pack_value
 from zcluster.config import Time, parse_timedelta

@@ -66,8 +66,7 @@ class Recreating(ClientBase):
             )
         inputs = self._inputs_of(spec)
         function = load_callable(spec["function"]) if spec["function"] else None
-        constant = bytearray(spec["constant"]) if spec["constant"] else None
-        return make_call(spec["form"], function, constant, inputs)
+        return make_call(spec["form"], function, bytearray(spec["constant"]), inputs)
 
     recreate_error_locally = recreate
     recreate_task_locally = recreate

@@ -12,7 +12,9 @@ What it does when one of the two ends without being asked:
 scheduler nothing is started again (its tasks are gone, and clients see
           ``SchedulerLost``); the nanny is stopped, the folder removed
 nanny     it is started again, after 0.1 s, then 0.2 s, … up to 30 s;
-          not if it ended by itself with status 0: then it was retired
+          not if it ended by itself with status 0: then it was retired;
+          nor with status 2: what it was told cannot be meant, and another
+          would end as it did, so the scheduler is stopped and it is said
 ========= =============================================================
 """
 
@@ -35,6 +37,9 @@ from zcluster.transport.scratch import Scratch, remove_tree, sweep
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger("zcluster.cluster")
+
+#: Exit status of a command that cannot do what it was told, ever (see `zcluster.cli.common`).
+_USAGE = 2
 
 #: Those whose thread runs; what an exiting interpreter has to wait for.
 _live: set[Supervisor] = set()
@@ -130,6 +135,10 @@ class Supervisor:
         """Wait until the processes and the folder are gone; return whether they are."""
         return self._process != os.getpid() or self._stopped.wait(seconds)
 
+    def describe_failure(self) -> str:
+        """Return why the cluster ended without being asked; nothing if it did not."""
+        return "" if self.failure is None else str(self.failure.args[0])
+
     @property
     def is_stopped(self) -> bool:
         """Whether the processes and the folder are gone."""
@@ -202,6 +211,13 @@ class Supervisor:
             self._wait = self._settings.restart_first
         if status == 0:
             _log.info("the nanny (pid %d) was retired", nanny.pid)
+        elif status == _USAGE:
+            self.failure = StartError(
+                f"the local cluster's nanny (pid {nanny.pid}) ended with exit status {status}: an "
+                "option, the configuration or a ZCLUSTER_ variable cannot be meant, and another "
+                "one would end like it; what is wrong it says on standard error: correct it, and "
+                "make a new cluster"
+            )
         else:
             _log.warning(
                 "the nanny (pid %d) ended: %s; starting another in %.1f s",

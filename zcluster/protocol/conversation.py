@@ -292,12 +292,13 @@ class Conversation:
             payload = frames[1:]
             message = self._decoder.decode(control)
             check_frames(payload)
-            if isinstance(message, _ANSWERS):
+            kind = type(message)
+            if kind in _ANSWERS:
                 self._take_answer(message, now)
             elif self.is_live and self._session.hear(sequence, acknowledged, sum(map(len, frames))):
-                if isinstance(message, Goodbye):
+                if kind is Goodbye:
                     self._lose(message.reason or "the scheduler was closed")
-                elif not isinstance(message, _OWN):
+                elif kind not in _OWN:
                     self._on_message(message, payload)
         except ProtocolError as error:
             # A gap, or nonsense: a fresh connection resends what is missing.

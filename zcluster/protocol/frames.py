@@ -8,6 +8,7 @@ message and counts it; its state is as it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Union
 
 import msgspec
@@ -37,6 +38,12 @@ _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 
 
+@cache
+def _decoder_of(accepts: tuple[type[Message], ...]) -> msgspec.msgpack.Decoder[Any]:
+    """Return what decodes some kinds of messages; it keeps nothing, and is slow to make."""
+    return msgspec.msgpack.Decoder(Union[accepts])  # noqa: UP007 - built from a runtime tuple
+
+
 class Decoder:
     """Decodes the control frames of one direction.
 
@@ -47,9 +54,7 @@ class Decoder:
     """
 
     def __init__(self, accepts: Sequence[type[Message]]) -> None:
-        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-            Union[tuple(accepts)]  # noqa: UP007 - built from a runtime tuple
-        )
+        self._decoder = _decoder_of(tuple(accepts))
         self._names = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in accepts))
 
     def decode(self, control: Buffer) -> Any:

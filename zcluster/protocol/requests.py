@@ -69,7 +69,8 @@ class Release(Message, frozen=True, tag="release"):
 class Cancel(Message, frozen=True, tag="cancel"):
     """Stop these tasks and what depends on them, unless they are finished.
 
-    Those that run now run on, and nobody hears of them, unless there is ``force``.
+    Those that run now run on, and nobody hears of them, and what others want or need goes on for
+    them, unless there is ``force``.
     """
 
     tasks: list[int]

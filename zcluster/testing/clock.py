@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 __all__ = ["UNTOUCHED", "Clock", "Process"]
@@ -36,19 +36,23 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.events = 0
         self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._count = 0
 
     def at(self, time: float, call: Callable[..., Any], *args: Any) -> None:
         """Make a call at a time; what is for the same time happens in the order given."""
         self._count += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._count, call, args))
+        heappush(self._heap, (time if time > self.now else self.now, self._count, call, args))
 
     def after(self, seconds: float, call: Callable[..., Any], *args: Any) -> None:
         """Make a call after some seconds."""
         self._count += 1
-        heapq.heappush(self._heap, (self.now + seconds, self._count, call, args))
+        heappush(self._heap, (self.now + seconds, self._count, call, args))
+
+    @property
+    def events(self) -> int:
+        """Calls made so far."""
+        return self._count - len(self._heap)
 
     @property
     def next_time(self) -> float | None:
@@ -59,17 +63,15 @@ class Clock:
         """Make the next call; False if there is none."""
         if not self._heap:
             return False
-        self.now, _, call, args = heapq.heappop(self._heap)
-        self.events += 1
+        self.now, _, call, args = heappop(self._heap)
         call(*args)
         return True
 
     def run(self, end: float) -> bool:
         """Make all calls that are due by ``end``; return whether there are later ones."""
-        heap, pop = self._heap, heapq.heappop
+        heap = self._heap
         while heap and heap[0][0] <= end:
-            self.now, _, call, args = pop(heap)
-            self.events += 1
+            self.now, _, call, args = heappop(heap)
             call(*args)
         self.now = max(self.now, end)
         return bool(heap)
@@ -143,13 +145,18 @@ class Process:
         self._is_awake = False
         if self.is_frozen or self.is_dead:
             return
-        inbox = self._inbox
-        todo = [inbox.popleft() for _ in range(min(len(inbox), _BURST))]
-        if self._due:
-            todo += self._due
+        inbox, due = self._inbox, self._due
+        count = min(len(inbox), _BURST)
+        is_touched = not (count or due)
+        if due:
             self._due = []
-        is_touched = not todo
-        for call, args in todo:
+        for _ in range(count):
+            call, args = inbox.popleft()
+            if call(*args) is not UNTOUCHED:
+                is_touched = True
+            if self._is_over():
+                return
+        for call, args in due:
             if call(*args) is not UNTOUCHED:
                 is_touched = True
             if self._is_over():

@@ -20,10 +20,14 @@ from zcluster.testing.workloads import draw_graph
 if TYPE_CHECKING:
     from zcluster.testing.histories import History
 
-__all__ = ["DOINGS"]
+__all__ = ["DOINGS", "submit"]
 
 #: Results that a graph may import, at most.
 _IMPORTS = 5
+#: How often somebody who lets go of a result wants it again at once.
+_REGRETS = 0.5
+#: Tasks of a graph that somebody thinks better of.
+_FEW = 4
 
 
 def _node(history: History, chance: random.Random, action: Action) -> None:
@@ -44,9 +48,16 @@ def _submit(history: History, chance: random.Random, action: Action) -> None:
     if client is None:
         return
     known = [task for task in client.wanted if chance.random() < 0.3][:_IMPORTS]
-    drawn = draw_graph(
-        chance, history.plan.mix, action.size, known, ("n0", "n1"), history.next_number
-    )
+    submit(history, chance, client, action.size, known)
+    if known and chance.random() < 0.3:
+        client.release([known[0]])
+
+
+def submit(
+    history: History, chance: random.Random, client: Any, size: int, known: list[int]
+) -> range:
+    """Have a client submit a graph that may take some of its results; return its tasks."""
+    drawn = draw_graph(chance, history.plan.mix, size, known, ("n0", "n1"), history.next_number)
     first = client.next
     for task, spec in drawn.placed(first):
         history.model.add(task, spec)
@@ -55,8 +66,7 @@ def _submit(history: History, chance: random.Random, action: Action) -> None:
         history.model.cancelled.update(tasks)
     history.graphs.append(drawn.graph.count)
     client.submit(drawn.graph, known, chance.choice((300, 500, 1 << 20)))
-    if known and chance.random() < 0.3:
-        client.release([known[0]])
+    return tasks
 
 
 def _release(history: History, chance: random.Random, action: Action) -> None:
@@ -65,6 +75,22 @@ def _release(history: History, chance: random.Random, action: Action) -> None:
         some = [task for task in client.wanted if chance.random() < 0.4]
         if some:
             client.release(some)
+            if chance.random() < _REGRETS:
+                for task in some[:_IMPORTS]:
+                    _regret(history, chance, client, task)
+
+
+def _regret(history: History, chance: random.Random, client: Any, task: int) -> None:
+    """Somebody wants what was just let go, builds on it, and thinks better of it again."""
+    client.want([task])
+    made = submit(history, chance, client, _FEW, [task])
+    held = [task for task in made if task in client.wanted]
+    if chance.random() < 0.7:
+        client.cancel(held)
+    if chance.random() < 0.8:
+        client.release([task])
+    if chance.random() < 0.3:
+        client.release(held)
 
 
 def _cancel(history: History, chance: random.Random, action: Action) -> None:

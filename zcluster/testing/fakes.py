@@ -136,6 +136,20 @@ class _Batch:
     #: What runs takes its time.
     is_slow: bool = False
 
+    def __post_init__(self) -> None:
+        run = self.run
+        #: Where the inputs of each task begin, and what each calls.
+        self.starts = [0, *accumulate(run.arities)]
+        self.calls = [(digest, form) for digest, form, count in run.runs for _ in range(count)]
+        #: By input: where it is in the store, its bytes if they came along, which part is meant.
+        self.ranges = {r[0]: Range(r[1], r[2], r[3]) for r in run.ranges}
+        self.inline: dict[int, bytes] = {}
+        start = 0
+        for source, length in run.inline:
+            self.inline[source] = self.frames[1][start : start + length]
+            start += length
+        self.cuts = {number: selection[0] for number, _, selection in run.cuts}
+
     @property
     def running(self) -> int:
         """The task that runs, or -1."""
@@ -227,9 +241,10 @@ class FakeWorker:
             return True
         if self.queue and self.taken < self.slots + len(self.blocked):
             return True
-        if len(self.waiting) + sum(batch.stands for batch in self.running) < len(self.running):
-            return True
-        return self.is_leaving and not self.running
+        still = len(self.waiting)
+        for batch in self.running:
+            still += batch.is_stuck or batch.is_slow
+        return still < len(self.running) or (self.is_leaving and not self.running)
 
     def _interrupt(self, tasks: list[int]) -> None:
         """Stop tasks that run, if they let themselves be stopped: half of them do.
@@ -277,11 +292,8 @@ class FakeWorker:
         while self.queue and self.taken < self.slots + len(self.blocked):
             self.running.append(self.queue.popleft())
             assert self.running[-1].run.threads <= self.slots, "a task takes more slots than are"
-        movable = [
-            batch
-            for batch in self.running
-            if not batch.stands and all(batch is not w for w, _ in self.waiting.values())
-        ]
+        waiting = [id(batch) for batch, _ in self.waiting.values()]
+        movable = [b for b in self.running if not b.stands and id(b) not in waiting]
         if not movable or self.world.random.random() < 0.2:
             self.report()
             if self.is_leaving and not (self.running or self.calls):
@@ -293,7 +305,7 @@ class FakeWorker:
                 batch.current = batch.todo.popleft()
                 at = batch.current
                 self.has_run = True
-                is_alias = _call_of(batch.run, at)[1] == CALL_ALIAS
+                is_alias = batch.calls[at][1] == CALL_ALIAS
                 task, attempt = batch.run.tasks[at], batch.attempts[at]
                 self.world.began(self.node, self, task, attempt, is_alias)
                 if self.world.random.random() < self.world.blocking:
@@ -309,7 +321,7 @@ class FakeWorker:
     @property
     def taken(self) -> int:
         """Slots that running batches take."""
-        return sum(batch.run.threads for batch in self.running)
+        return sum([batch.run.threads for batch in self.running])
 
     def _block(self, batch: _Batch) -> None:
         """The task that just began waits for others: what stands behind it goes back.
@@ -319,7 +331,7 @@ class FakeWorker:
         assert batch.current is not None
         run = batch.run
         task = run.tasks[batch.current]
-        starts = [0, *accumulate(run.arities)]
+        starts = batch.starts
         stay, back = {task}, []
         for at in list(batch.todo):
             if stay.isdisjoint(run.inputs[starts[at] : starts[at + 1]]):
@@ -344,7 +356,7 @@ class FakeWorker:
             self.skipped.append(task)
             batch.current = None
             return
-        digest, form = _call_of(run, at)
+        digest, form = batch.calls[at]
         constant = batch.frames[0][run.offsets[at] : run.offsets[at + 1]] if run.offsets else b""
         tried = self.world.tries[task] = self.world.tries[task] + 1
         word = constant.split(b" ")[0]
@@ -398,20 +410,12 @@ class FakeWorker:
         batch.current = None
 
     def _inputs(self, batch: _Batch, at: int) -> list[Any] | None:
-        run = batch.run
-        ranges = {r[0]: Range(r[1], r[2], r[3]) for r in run.ranges}
-        starts: dict[int, bytes] = {}
-        start = 0
-        for source, length in run.inline:
-            starts[source] = batch.frames[1][start : start + length]
-            start += length
-        first = sum(run.arities[:at])
-        cuts = {number: selection[0] for number, _, selection in run.cuts}
+        ranges, inline, cuts = batch.ranges, batch.inline, batch.cuts
         found: list[Any] = []
-        for source in run.inputs[first : first + run.arities[at]]:
-            if source in ranges or source in starts:
+        for source in batch.run.inputs[batch.starts[at] : batch.starts[at + 1]]:
+            if source in ranges or source in inline:
                 place = ranges.get(source)
-                blob = starts[source] if place is None else self.node.store.bytes[place]
+                blob = inline[source] if place is None else self.node.store.bytes[place]
                 found.append(part_of(blob, cuts[source]) if source in cuts else blob)
             elif source in self.heap:
                 blob, uses = self.heap[source]
@@ -438,16 +442,6 @@ class FakeWorker:
         if self.skipped:
             self.say(Skipped(self.skipped))
             self.skipped = []
-
-
-def _call_of(run: Run, at: int) -> tuple[bytes, int]:
-    """Return the callable's digest and the call form of a task, by its position."""
-    end = 0
-    for digest, form, count in run.runs:
-        end += count
-        if at < end:
-            return digest, form
-    raise AssertionError(f"position {at} of a run of {end} tasks")
 
 
 # -------------------------------------------------------------------------------- nodes
@@ -516,6 +510,10 @@ class FakeNode:
             if number in self.workers:
                 self.workers[number].is_doomed = True
                 self.world.kill_worker(self, self.workers[number])
+        self._check()
+
+    def _check(self) -> None:
+        """Walk the core's state."""
         if self.world.is_checking:
             check_node(self.core)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zcluster.core.node import pausing
+from zcluster.testing.doings import submit
 from zcluster.testing.plans import Action
 from zcluster.testing.stores import AMPLE
 
@@ -25,6 +26,22 @@ PERMITTED_PAUSE = 10.0
 
 #: How often a fault looks for one that is at work.
 _AIMED = 0.7
+
+#: How often the node that ends is one that has a client's data, which tasks need; and how large
+#: their graph is.
+_WITH_DATA, _FEW = 0.2, 6
+#: How often the client ends with it, if there are others; and how often a node is replaced that
+#: lives.
+_WITH_OWNER, _BESIDE = 0.4, 0.4
+
+#: How often the scheduler stands still just after it has missed somebody, and how long after.
+_AFTER_LOSS, _MOMENT = 0.3, 0.002
+
+#: How often the scheduler does not stand still, but stutters, and for how long.
+_STUTTERS, _STUTTERING = 0.3, 0.3
+
+#: How often a connection does not end, but loses or repeats messages first, and how many.
+_UNTRUE, _MESSAGES = 0.6, 3
 
 
 def draw_seconds(chance: random.Random, least: float, most: float) -> float:
@@ -53,9 +70,22 @@ def _kill_worker(history: History, chance: random.Random, action: Action) -> boo
 
 def _lose_node(history: History, chance: random.Random, action: Action) -> bool:
     """A node's process ends, or its host: then nobody says so."""
+    if chance.random() < _WITH_DATA:
+        return _lose_data(history, chance, action)
     node = history.some_node(chance)
     if node is None:
         return False
+    if action.kind == "restart_node" and chance.random() < _BESIDE:
+        # It was taken for dead, and speaks when the next one comes.
+        history.model.had_losses = history.model.had_silent_ports = True
+        workers, slots, resources, storage = node.shape
+        history.world.add_node(node.name, workers, slots, resources, storage, is_beside=True)
+        _stutter(history, chance)
+        return bool(node.core.tasks)
+    return _end_node(history, chance, action, node)
+
+
+def _end_node(history: History, chance: random.Random, action: Action, node: Any) -> bool:
     was_working = bool(node.core.tasks)
     history.model.had_losses = history.model.had_silent_ports = True
     is_noticed = chance.random() < 0.7
@@ -65,6 +95,37 @@ def _lose_node(history: History, chance: random.Random, action: Action) -> bool:
     if action.kind == "restart_node":
         history.world.restart_node(node.name, after=draw_seconds(chance, 0.05, 5.0))
     return was_working
+
+
+def _lose_data(history: History, chance: random.Random, action: Action) -> bool:
+    """A node ends that alone has what a client has put there, while tasks need it.
+
+    At times the client ends too, and others wait for what nobody can put again.
+    """
+    client = history.some_client(chance)
+    if client is None:
+        return False
+    data = client.scatter([b"b%d " % history.next_number()])
+    if history.is_restarting:
+        history.model.cancelled.update(data)
+
+    def build_on_it() -> None:
+        if not history.is_healed and client in history.clients() and data[0] in client.wanted:
+            made = submit(history, chance, client, _FEW, data)
+            history.world.at(draw_seconds(chance, 1e-4, 0.01), end_it, made)
+
+    def end_it(made: range) -> None:
+        others = [other for other in history.clients() if other is not client]
+        if others and not history.is_healed and chance.random() < _WITH_OWNER:
+            chance.choice(others).want([task for task in made if task in client.wanted])
+            history.world.at(draw_seconds(chance, 1e-3, 0.02), _end_client, history, chance, client)
+        for node in history.nodes() if not history.is_healed else ():
+            if data[0] in node.core.results:
+                _end_node(history, chance, action, node)
+                return
+
+    history.world.at(draw_seconds(chance, 0.001, 0.1), build_on_it)
+    return history.is_working
 
 
 def _freeze_node(history: History, chance: random.Random, action: Action) -> bool:
@@ -79,12 +140,33 @@ def _freeze_node(history: History, chance: random.Random, action: Action) -> boo
     return bool(node.core.tasks)
 
 
+def _stutter(history: History, chance: random.Random) -> None:
+    """The scheduler gets to run now and then only: much waits for it each time, in one go."""
+    world, at = history.world, 0.0
+    while at < _STUTTERING:
+        seconds = draw_seconds(chance, 0.001, 0.03)
+        world.at(at, world.freeze, world.scheduler, seconds)
+        at += seconds + 0.002 * chance.random()
+    history.note_pause(at)
+
+
 def _freeze_scheduler(history: History, chance: random.Random, action: Action) -> bool:
+    if chance.random() < _STUTTERS:
+        _stutter(history, chance)
+        return history.is_working
     seconds = PERMITTED_PAUSE
     if chance.random() < 0.7:
         seconds = draw_seconds(chance, 0.1, PERMITTED_PAUSE)
-    history.note_pause(seconds)
-    history.world.freeze(history.world.scheduler, seconds)
+    world, members = history.world, [*history.nodes(), *history.clients()]
+    if not members or chance.random() > _AFTER_LOSS:
+        history.note_pause(seconds)
+        world.freeze(world.scheduler, seconds)
+        return history.is_working
+    # Who is missed when it stops has come back long before it goes on.
+    wait = chance.random() * _MOMENT
+    history.note_pause(PERMITTED_PAUSE + wait, is_waited_for=True)
+    world.drop_connection(chance.choice(members))
+    world.at(wait, world.freeze, world.scheduler, PERMITTED_PAUSE)
     return history.is_working
 
 
@@ -127,7 +209,23 @@ def _drop_connection(history: History, chance: random.Random, action: Action) ->
     members = [*history.nodes(), *history.clients()]
     if not members:
         return False
-    history.world.drop_connection(chance.choice(members), noticed=chance.random() < 0.5)
+    member, noticed = chance.choice(members), chance.random() < 0.5
+    made = member.line.connection
+    if made is None or chance.random() > _UNTRUE:
+        history.world.drop_connection(member, noticed)
+        return history.is_working
+    network = history.world.network
+    if chance.random() < 0.7:
+        network.lose_next(made, chance.randint(1, _MESSAGES))
+    else:
+        network.repeat_next(made, chance.randrange(_MESSAGES), chance.randint(1, _MESSAGES))
+
+    def end_it() -> None:
+        # That the last one was lost nobody could know before.
+        if member.line.connection is made:
+            history.world.drop_connection(member)
+
+    history.on_heal(draw_seconds(chance, 0.1, 2.0), end_it)
     return history.is_working
 
 
@@ -143,10 +241,15 @@ def _slow_link(history: History, chance: random.Random, action: Action) -> bool:
 def _lose_client(history: History, chance: random.Random, action: Action) -> bool:
     if len(history.clients()) < 2:
         return False
-    client = chance.choice(history.clients())
+    _end_client(history, chance, chance.choice(history.clients()))
+    return history.is_working
+
+
+def _end_client(history: History, chance: random.Random, client: Any) -> None:
+    if history.is_healed:
+        return
     history.model.gone.add(client.index)
     history.world.lose_client(client, noticed=chance.random() < 0.7)
-    return history.is_working
 
 
 def _fail_fetches(history: History, chance: random.Random, action: Action) -> bool:

@@ -20,12 +20,13 @@ __all__ = ["forbidden"]
 _PURE = "zcluster.core."
 _TIME = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "time", "time_ns")
 _CHANCE = ("choice", "choices", "randint", "random", "randrange", "sample", "shuffle", "uniform")
-_PLACES: list[tuple[Any, str]] = [
-    *((time, name) for name in _TIME),
-    *((random, name) for name in _CHANCE),
-    (os, "urandom"),
-    (builtins, "open"),
-    (threading.Thread, "start"),
+#: Who has it, under which name, and how it is called in what is raised.
+_PLACES: list[tuple[Any, str, str]] = [
+    *((time, name, f"time.{name}") for name in _TIME),
+    *((random, name, f"random.{name}") for name in _CHANCE),
+    (os, "urandom", "os.urandom"),
+    (builtins, "open", "builtins.open"),
+    (threading.Thread, "start", "Thread.start"),
 ]
 #: How far up it is looked for who asks.
 _DEPTH = 12
@@ -49,9 +50,11 @@ def forbidden(is_on: bool = True) -> Iterator[None]:
     if not is_on:
         yield
         return
-    saved = [(owner, name, getattr(owner, name)) for owner, name in _PLACES]
-    for owner, name, call in saved:
-        setattr(owner, name, _refusing(call, f"{getattr(owner, '__name__', owner)}.{name}"))
+    saved = []
+    for owner, name, word in _PLACES:
+        call = getattr(owner, name)
+        saved.append((owner, name, call))
+        setattr(owner, name, _refusing(call, word))
     try:
         yield
     finally:

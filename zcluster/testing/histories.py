@@ -50,6 +50,9 @@ _FALSE_DEATHS = ("it could not be reached", "the client was away for too long")
 #: Of those where a node falls silent, how many wait, and how long, before all is healed.
 _WAITING, _LONG_WAIT = 0.15, 12.0
 
+#: How long a scheduler is watched that has stood still.
+_AFTER_PAUSE = 0.5
+
 #: Faults after which nobody may be taken for dead.
 _HARMLESS = {
     "freeze_scheduler",
@@ -176,7 +179,10 @@ class History:
         self._number = 0
         self._restarted_at = -_RESTART_SECONDS
         self._paused_until = -1.0
-        self._is_healed = False
+        #: When the scheduler has gone on, if that is to be seen.
+        self._waited_for = -1.0
+        #: Whether all faults are over.
+        self.is_healed = False
         #: Nodes that fell silent.
         self._watched = 0
         self.asking = Asking(self)
@@ -232,6 +238,8 @@ class History:
         # Some wait long enough to see what becomes of a node that is silent.
         chance = random.Random(self.plan.seed).random()
         self.world.run_for(_LONG_WAIT if self._watched and chance < _WAITING else 0.01)
+        if self._waited_for > self.world.now:
+            self.world.run_for(self._waited_for - self.world.now)
 
     def _settle_members(self) -> None:
         self._members = [len(self.world.clients), len(self.world.nodes)]
@@ -255,7 +263,7 @@ class History:
     def liveness(self) -> None:
         """No more faults: everything that is wanted must come."""
         w = self.world
-        self._is_healed = True
+        self.is_healed = True
         w.heal()
         for restore in self._healing:
             restore()
@@ -410,9 +418,11 @@ class History:
         self.model.cancelled.update(self.model.specs)
         self.model.had_losses = True
 
-    def note_pause(self, seconds: float) -> None:
-        """The scheduler will stand still, and hear nobody."""
+    def note_pause(self, seconds: float, is_waited_for: bool = False) -> None:
+        """The scheduler will stand still, and hear nobody; what becomes of it may be waited for."""
         self._paused_until = max(self._paused_until, self.world.now + seconds)
+        if is_waited_for:
+            self._waited_for = self._paused_until + _AFTER_PAUSE
         self.model.note_away([client.index for client in self.world.clients], seconds)
 
     def watch_absence(self, node: Any, seconds: float) -> None:
@@ -440,7 +450,7 @@ class History:
 
     def _was_watched(self, since: float) -> bool:
         """Whether the fault lasted, and the scheduler was there to see it."""
-        return not self._is_healed and self._paused_until < since
+        return not self.is_healed and self._paused_until < since
 
     def _check_given_away(self, node: Any, since: float, had: list[tuple[int, int]]) -> None:
         if not self._was_watched(since):

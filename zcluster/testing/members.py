@@ -24,8 +24,10 @@ from zcluster.protocol.messages import (
     SCHEDULER_TO_NODE,
     Called,
     Files,
+    Free,
     Heartbeat,
     Hello,
+    Leave,
     Message,
     NodeInfo,
     Recall,
@@ -56,9 +58,11 @@ _FENCED = "the session"
 LOOK = 0.02
 #: How long a new worker takes.
 _START = 0.1
+#: The kinds of messages that `check_said` looks at.
+_LETTING_GO = (Free, Leave)
 #: States are walked after every event while there are so few rows; else after as many events
 #: as there are times as many rows.
-_FEW_ROWS = 8
+_FEW_ROWS = 5
 
 
 class Line:
@@ -135,7 +139,9 @@ class Line:
 
     def on_frames(self, connection: Connection, frames: list[bytes]) -> object:
         """A message arrived."""
-        if connection is self.connection and not self.talk.on_frames(frames, self._world.now):
+        if connection is not self.connection or self.talk.on_frames(frames, self._world.now):
+            return None
+        if not connection.down.has_gaps:
             raise InvariantError("the scheduler said something that makes no sense to a member")
         return None
 
@@ -169,13 +175,15 @@ class SchedulerMember:
             accepts={"client": CLIENT_TO_SCHEDULER, "node": NODE_TO_SCHEDULER},
             on_hello=self._on_hello,
             on_message=self._on_message,
-            on_disconnect=lambda peer: self.core.on_away(peer, world.now),
-            on_resume=lambda peer: self.core.on_back(peer, world.now),
+            on_disconnect=self._on_disconnect,
+            on_resume=self._on_resume,
             on_gone=self._on_gone,
         )
         self._tokens = 0
+        #: The incarnations that were ever welcomed.
+        self._admitted: set[bytes] = set()
         self._is_timer_set = False
-        self._has_news = False
+        self._has_news = self._is_touched = False
         self._unchecked = 0
         world.network.listener = self.process
         world.network.on_frames = self._on_frames
@@ -194,8 +202,14 @@ class SchedulerMember:
 
     # ---------------------------------------------------------------------- events in
 
-    def _on_frames(self, frames: list[bytes]) -> None:
+    def _on_frames(self, frames: list[bytes]) -> object:
+        self._is_touched = False
         self.reception.on_frames(frames, self.world.now)
+        # Of heartbeats and acknowledgements nothing follows but for who waits for credit.
+        clients = self.core.state.clients.values()
+        if self._is_touched or any(client.has_news for client in clients):
+            return None
+        return UNTOUCHED
 
     def _on_ended(self) -> None:
         for delay in PROBES:
@@ -213,21 +227,39 @@ class SchedulerMember:
         self.process.call_later(_SCHEDULER_TICK, self._tick)
 
     def _on_hello(self, peer: int, hello: Hello) -> Welcome | Refused:
-        self._has_news = True
-        return self.core.on_hello(peer, hello, self.world.now)
+        self._has_news = self._is_touched = True
+        if hello.incarnation in self._admitted:
+            raise InvariantError(
+                f"{hello.incarnation.decode()} is admitted once more, as peer {peer}: its session "
+                "is over, and it may come back as another incarnation only"
+            )
+        answer = self.core.on_hello(peer, hello, self.world.now)
+        if isinstance(answer, Welcome):
+            self._admitted.add(hello.incarnation)
+        return answer
+
+    def _on_disconnect(self, peer: int) -> None:
+        self._is_touched = True
+        self.core.on_away(peer, self.world.now)
+
+    def _on_resume(self, peer: int) -> None:
+        self._is_touched = True
+        self.core.on_back(peer, self.world.now)
 
     def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
-        self._has_news |= type(message) is not Heartbeat
-        retiring = set(self.core.state.retiring)
+        if type(message) is not Heartbeat:
+            self._has_news = self._is_touched = True
+        state = self.core.state
+        retiring = set(state.retiring)
         self.core.on_message(peer, message, frames, self.world.now)
-        for index in self.core.state.retiring - retiring:
-            check_retiring(self.core.state, index)
+        for index in state.retiring - retiring if state.retiring else ():
+            check_retiring(state, index)
 
     def _on_gone(self, peer: int, reason: str) -> None:
         if reason:
             # All members keep to the protocol, whatever the network does to them.
             raise InvariantError(f"the session of peer {peer} was ended: {reason}")
-        self._has_news = True
+        self._has_news = self._is_touched = True
         self.core.on_gone(peer, reason, self.world.now)
 
     # ---------------------------------------------------------------------- effects out
@@ -238,7 +270,8 @@ class SchedulerMember:
             if client.has_news:
                 client.in_flight = reception.in_flight(client.peer)
         for peer, message, frames in core.flush(now):
-            check_said(core.state, peer, message)
+            if type(message) in _LETTING_GO:
+                check_said(core.state, peer, message)
             reception.send(peer, message, frames, now)
         for number, _ in core.calls.take_aside():
             self.process.call_later(0.01, self._answer_aside, number)
@@ -368,17 +401,26 @@ class NodeMember(FakeNode):
 
     def flush(self) -> None:
         """Do what the core wants done."""
-        is_checking, self.world.is_checking = self.world.is_checking, False
-        try:
-            super().flush()
-        finally:
-            self.world.is_checking = is_checking
-        if is_checking:
+        super().flush()
+        if len(self.starting) > self._starting:
+            self._start_workers()
+        if self.fetches or self.jobs or self.rooms:
+            self._begin_orders()
+        if not self._is_ticking and self._needs_ticks():
+            self._is_ticking = True
+            self.process.call_later(_NODE_TICK, self._tick)
+        if self.is_leaving:
+            self.world.node_left(self)
+
+    def _check(self) -> None:
+        if self.world.is_checking:
             self._unchecked += _FEW_ROWS
             if self._unchecked >= len(self.core.tasks) + len(self.core.results):
                 self._unchecked = 0
                 check_node(self.core)
-        self._start_workers()
+
+    def _begin_orders(self) -> None:
+        """Have what was asked for on its way: inputs, jobs of the disk, room."""
         fetches, self.fetches = self.fetches, []
         for order in fetches:
             self.fetching += 1
@@ -394,11 +436,6 @@ class NodeMember(FakeNode):
                 self.fetching -= self._inputs.pop(given.number, None) is not None
             else:
                 self.process.deliver(self._room_given, given)
-        if not self._is_ticking and self._needs_ticks():
-            self._is_ticking = True
-            self.process.call_later(_NODE_TICK, self._tick)
-        if self.is_leaving:
-            self.world.node_left(self)
 
     def _needs_ticks(self) -> bool:
         """Whether time alone may change anything; a real one ticks all the time."""

@@ -11,6 +11,9 @@ said on the next one: within a connection there is an order, between two there i
 
 A connection can also be replaced without a word, as ZeroMQ does it: what was under way is lost,
 and what comes next comes by a route that the listening end does not know.
+
+And a message can be lost, or arrive once more, while the connection stays: no transport should do
+that, and sessions are there so that nobody has to trust in it.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ _RETRY = 0.1
 #: One in so many connections ends at once and is heard late, by up to so many seconds.
 _LATE_EVERY = 5
 _LATE_SECONDS = 1.5
+#: What arrives twice does so within so many seconds.
+_AGAIN_SECONDS = 0.05
 _TIME = struct.Struct("<d")
 
 
@@ -82,11 +87,16 @@ class Path:
 class _Queue:
     """What is under way in one direction of a connection."""
 
-    __slots__ = ("held", "last")
+    __slots__ = ("has_gaps", "held", "last", "losses", "repeats")
 
     def __init__(self) -> None:
         self.held: deque[list[bytes]] = deque()
         self.last = 0.0
+        #: So many of the next messages get lost, or arrive once more.
+        self.losses = 0
+        self.repeats = 0
+        #: Whether any was lost.
+        self.has_gaps = False
 
 
 class Connection:
@@ -120,6 +130,11 @@ class Connection:
         self.down = _Queue()
 
 
+def _is_numbered(frames: list[bytes]) -> bool:
+    """Whether a message is of a session, whose number is its first eight bytes."""
+    return frames[0][:8] != bytes(8)
+
+
 class Network:
     """All connections to one scheduler.
 
@@ -140,7 +155,7 @@ class Network:
 
     def __init__(self, clock: Clock, chance: random.Random) -> None:
         self.listener: Process | None = None
-        self.on_frames: Callable[[list[bytes]], None]
+        self.on_frames: Callable[[list[bytes]], object]
         self.on_ended: Callable[[], None]
         self.connections: dict[bytes, Connection] = {}
         self._clock = clock
@@ -243,6 +258,14 @@ class Network:
     ) -> None:
         clock = self._clock
         self._digest.update(_TIME.pack(clock.now) + frames[0])
+        if queue.losses and _is_numbered(frames):
+            queue.losses -= 1
+            queue.has_gaps = True
+            return
+        if queue.repeats and _is_numbered(frames):
+            queue.repeats -= 1
+            again = self._random() ** 2 * _AGAIN_SECONDS
+            clock.after(again, self._push, made, queue, way, arrive, frames)
         last = clock.now + self._delay(way)
         if last > queue.last:
             queue.last = last
@@ -342,6 +365,17 @@ class Network:
         self.connections[made.route] = made
 
     # --------------------------------------------------------------------- faults
+
+    def lose_next(self, made: Connection, count: int) -> None:
+        """Lose the next messages of a session to a member; what follows them arrives.
+
+        The other way there is no such fault: it ends the session, as nobody comes back from it.
+        """
+        made.down.losses = count
+
+    def repeat_next(self, made: Connection, up: int, down: int) -> None:
+        """Have the next messages of a session arrive twice, the second time a little later."""
+        made.up.repeats, made.down.repeats = up, down
 
     def of(self, process: Process) -> list[Connection]:
         """Return the connections of a member that the scheduler still has."""

@@ -241,7 +241,7 @@ def draw_plan(seed: int, only: str | None = None) -> Plan:
         if kind == "submit":
             size = draw_size(chance, _GRAPHS[0], most)
             # One large graph is enough for most histories.
-            most = draw_size(chance, 4, _GRAPHS[1] // 2)
+            most = draw_size(chance, 4, _GRAPHS[1] // 4)
         actions.append(Action(number, at, kind, chance.getrandbits(32), size))
     return Plan(seed, tuple(actions), settings, mix, blocking)
 

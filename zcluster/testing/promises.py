@@ -4,7 +4,8 @@ The states of the cores may all be right while a task runs that nobody needs, or
 what it alone has: it is made again, and nobody notices. So this file looks at what is said, begun
 and believed:
 
-- a node is never told to let go of what it is to make, or has;
+- a node is never told to let go of what it is to make, or has, nor to drop what a client wants
+  after its last use there;
 - a node that is told to leave has nothing on its way to others any more, and one that retires is
   asked for all that it has not begun;
 - what was asked back is sent to no worker;
@@ -21,11 +22,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from zcluster.core.node.core import NodeCore
-from zcluster.core.scheduler.pages import HELD, PASSING
+from zcluster.core.scheduler.pages import HELD, PASSING, WANTED
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.errors import InvariantError
-from zcluster.protocol.messages import Free, Leave, Lost, Message, Recall
+from zcluster.protocol.messages import Assign, Free, Leave, Lost, Message, Recall
 from zcluster.storage.arena import Range
 
 if TYPE_CHECKING:
@@ -48,9 +49,18 @@ def check_said(s: SchedulerState, peer: int, message: Message) -> None:
     Raises
     ------
     InvariantError
-        If the node is to let go of what it is to make or has, or leaves too early.
+        If the node is to let go of what it is to make or has, or of what is wanted, or leaves too
+        early.
     """
-    if type(message) is Free:
+    if type(message) is Assign:
+        for task, flag in zip(message.tasks, message.flags, strict=True):
+            found = s.find(task) if flag else None
+            if found is not None and (found[0].flags[found[1]] & WANTED or task in s.wants):
+                raise InvariantError(
+                    f"node {_node_of(s, peer)} is to drop task {task} after its last use there, "
+                    "and a client wants it"
+                )
+    elif type(message) is Free:
         node = _node_of(s, peer)
         for task in message.tasks:
             found = s.find(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import NamedTuple
 from zlib import crc32
 
@@ -46,8 +45,10 @@ class Store:
     def __init__(self, storage: Storage | None = None) -> None:
         self.bytes: dict[Range, bytes] = {}
         self.freed: set[Range] = set()
-        self.leases: Counter[tuple[Range, int]] = Counter()
+        #: By range, who looks at it and how often.
+        self.leases: dict[Range, dict[int, int]] = {}
         self._next = 0
+        self._used = self._spilled = 0
         storage = storage or Storage()
         self.limit = storage.limit
         #: Whether there is a disk, and its space.
@@ -70,7 +71,14 @@ class Store:
         self._next += 1
         place = Range(slab, 4096 * self._next, size)
         self.bytes[place] = b""
+        self._count(place, size)
         return place
+
+    def _count(self, place: Range, size: int) -> None:
+        if is_on_disk(place):
+            self._spilled += size
+        else:
+            self._used += size
 
     def allocate_on_disk(self, size: int) -> Range | None:
         return self._new(FIRST_SLAB, size) if self.has_disk else None
@@ -104,10 +112,10 @@ class Store:
         return [crc32(blob)], "", False
 
     def release(self) -> None:
-        assert all(place in self.bytes for place, _ in self.leases)
+        assert self.leases.keys() <= self.bytes.keys()
 
     def is_leased(self, place: Range) -> bool:
-        return any(lent == place for lent, _ in self.leases)
+        return place in self.leases
 
     def free(self, place: Range) -> None:
         assert place not in self.freed, f"{place} is freed twice"
@@ -116,24 +124,35 @@ class Store:
         self._collect(place)
 
     def lease(self, place: Range, holder: int) -> None:
-        assert place in self.bytes.keys() - self.freed, f"{place} is lent after its end"
-        self.leases[place, holder] += 1
+        is_there = place in self.bytes and place not in self.freed
+        assert is_there, f"{place} is lent after its end"
+        holders = self.leases.setdefault(place, {})
+        holders[holder] = holders.get(holder, 0) + 1
 
     def give_back(self, place: Range, holder: int) -> None:
-        assert self.leases[place, holder] > 0, f"{place} is returned too often"
-        self.leases[place, holder] -= 1
-        self._collect(place)
+        holders = self.leases.get(place, {})
+        assert holder in holders, f"{place} is returned too often"
+        if holders[holder] > 1:
+            holders[holder] -= 1
+        else:
+            del holders[holder]
+            self._settle(place, holders)
 
     def drop_holder(self, holder: int) -> None:
-        for place, who in [key for key in self.leases if key[1] == holder]:
-            del self.leases[place, who]
+        for place, holders in [item for item in self.leases.items() if holder in item[1]]:
+            del holders[holder]
+            self._settle(place, holders)
+
+    def _settle(self, place: Range, holders: dict[int, int]) -> None:
+        if not holders:
+            del self.leases[place]
             self._collect(place)
 
     def _collect(self, place: Range) -> None:
-        self.leases = +self.leases
-        if place in self.freed and all(lent != place for lent, _ in self.leases):
+        if place in self.freed and place not in self.leases:
             self.freed.discard(place)
             del self.bytes[place]
+            self._count(place, -place.length)
 
     def read(self, result: Result) -> bytes:
         assert result.worker < 0, "a value in a heap cannot be read from outside"
@@ -150,8 +169,8 @@ class Store:
 
     @property
     def used(self) -> int:
-        return sum(place.length for place in self.bytes if not is_on_disk(place))
+        return self._used
 
     @property
     def spilled(self) -> int:
-        return sum(place.length for place in self.bytes if is_on_disk(place))
+        return self._spilled

@@ -27,9 +27,8 @@ def function(name: str) -> Function:
 
 def result_of(name: bytes, constant: bytes, inputs: Sequence[Any]) -> bytes:
     """Return the blob a call makes."""
-    digest = hashlib.blake2b(name + b"|" + constant, digest_size=12)
-    for value in inputs:
-        digest.update(repr(value).encode())
+    said = b"%b|%b|%b" % (name, constant, repr(list(inputs)).encode())
+    digest = hashlib.blake2b(said, digest_size=12)
     blob = name[:1] + digest.digest()
     return blob.ljust(BIG, b".") if name[:1] == b"b" else blob
 

@@ -81,6 +81,10 @@ def _events(table: Any) -> dict[tuple[str, str], list[str]]:
 _SCHEDULER_EVENTS, _NODE_EVENTS = _events(SCHEDULER_ARROWS), _events(NODE_ARROWS)
 
 
+#: Without a call of `super`, as there are many.
+_set = bytearray.__setitem__
+
+
 class _Column(bytearray):
     """A column of states that tells of every change."""
 
@@ -88,16 +92,16 @@ class _Column(bytearray):
     tell: Callable[[int, int, int], None]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, int):
+        if type(index) is int:
             before = self[index]
             if before != value:
                 self.tell(self.page.start + index, before, value)
-        else:
-            old = self[index]
-            for at, (before, after) in enumerate(zip(old, value, strict=True)):
-                if before != after:
-                    self.tell(self.page.start + index.start + at, before, after)
-        super().__setitem__(index, value)
+                _set(self, index, value)
+            return
+        for at, (before, after) in enumerate(zip(self[index], value, strict=True)):
+            if before != after:
+                self.tell(self.page.start + index.start + at, before, after)
+        _set(self, index, value)
 
     def extend(self, states: Iterable[Any]) -> None:
         start = self.page.start + len(self)
@@ -217,8 +221,8 @@ class Watcher:
                 if self._steps:
                     raise InvariantError(f"a heartbeat changed task {self._steps[0][0]}")
                 return
-            is_node = any(node.peer == peer for node in state.nodes.values())
-            is_known = is_node or any(client.peer == peer for client in state.clients.values())
+            is_node = peer in [node.peer for node in state.nodes.values()]
+            is_known = is_node or peer in [client.peer for client in state.clients.values()]
             self._see_at_scheduler(core, message, is_node)
             stale: list[int] = []
             if isinstance(message, Finished | Failed):

@@ -143,8 +143,16 @@ class Drawn:
 
     def placed(self, first: int) -> Iterator[tuple[int, Spec]]:
         """Yield (task, spec) as they are once the graph's first task has its number."""
+        # Tasks that take the same share a list.
+        lists: dict[int, list[Any]] = {}
         for number, spec in enumerate(self.specs):
-            spec.inputs = [(n + first if own else n, part) for own, n, part in spec.inputs]
+            drawn = spec.inputs
+            placed = lists.get(id(drawn))
+            if placed is None:
+                placed = lists[id(drawn)] = [
+                    (n + first if own else n, part) for own, n, part in drawn
+                ]
+            spec.inputs = placed
             if spec.alias is not None:
                 spec.alias += first
             yield first + number, spec
@@ -340,6 +348,10 @@ class _Drawing:
         taken = [self._graph.layers[number] for number in whole]
         first = add_layer(self._graph, name, inputs, constants, **options)
         rows = iter(table)
+        # What all of them take alike: most of what large graphs have.
+        alike: list[Any] = []
+        for layer in taken if not whole_kind else ():
+            alike += [(True, layer.first + j, None) for j in range(layer.count)]
         for k, sources in enumerate(inputs):
             own = Spec(name.encode(), constants[k], retries=options["retries"], **spec)
             own.key = None if keys is None else keys[k]
@@ -348,8 +360,10 @@ class _Drawing:
                 of_graph = source >= 0
                 number = source if of_graph else self._drawn.imports[~source]
                 own.inputs.append((of_graph, number, part))
-            for layer in taken:
-                part = next(rows) if whole_kind == 1 else k if whole_kind == 2 else None
+            if alike:
+                own.inputs = own.inputs + alike if sources else alike
+            for layer in taken if whole_kind else ():
+                part = next(rows) if whole_kind == 1 else k
                 own.inputs += [(True, layer.first + j, part) for j in range(layer.count)]
             self._drawn.specs.append(own)
         return first

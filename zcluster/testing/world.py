@@ -134,13 +134,15 @@ class World:
 
     def node(self, index: int) -> NodeMember | None:
         """Return the node the scheduler numbered so, if its process lives."""
-        found = next((node for node in self.nodes if node.index == index), None)
-        if found is None and index in self.state.nodes:
+        for node in self.nodes:
+            if node.index == index:
+                return node
+        if index in self.state.nodes:
             # It answers at its data port before it is welcomed, and others may know of it first.
             data = self.state.nodes[index].info.data
             newborn = (node for node in self.nodes if node.index < 0)
-            found = next((node for node in newborn if node.data == data), None)
-        return found
+            return next((node for node in newborn if node.data == data), None)
+        return None
 
     def tell(self, task: int, member: str, text: str) -> None:
         """Note what happened to a task."""
@@ -184,9 +186,10 @@ class World:
         slots: int = 1,
         resources: dict[str, float] | None = None,
         storage: Storage | None = None,
+        is_beside: bool = False,
     ) -> NodeMember:
-        """Have a node connect; the process of one of the same name ends."""
-        for old in [node for node in self.nodes if node.name == name]:
+        """Have a node connect; the process of one of the same name ends, unless it is beside it."""
+        for old in [node for node in self.nodes if node.name == name and not is_beside]:
             self.lose_node(old)
         node = self._last_of_name[name] = NodeMember(self, name, workers, slots, resources, storage)
         self.nodes.append(node)
@@ -209,7 +212,9 @@ class World:
             return
         node, worker = who if way == "worker>node" else (who.node, who)
         self.network.note(type(message).__name__.encode())
-        link = self._links.setdefault((way, id(worker)), deque())
+        link = self._links.get((way, id(worker)))
+        if link is None:
+            link = self._links[way, id(worker)] = deque()
         link.append((worker, *through(way, message, frames)))
         self.clock.after(self.random.random() * 2e-4, self._pass, way, node, worker)
 

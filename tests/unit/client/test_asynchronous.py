@@ -15,7 +15,8 @@ import pytest
 
 from zcluster.client.asynchronous import PLAIN, Awaiting, awaitable_class, run_here
 from zcluster.client.client import Client
-from zcluster.client.waiting import FIRST_COMPLETED, as_completed, wait
+from zcluster.client.completing import as_completed
+from zcluster.client.waiting import FIRST_COMPLETED, wait
 from zcluster.errors import ClientClosed, InvalidArgument, NoWorkers, StartError
 from zcluster.protocol.messages import Nodes, Retry
 

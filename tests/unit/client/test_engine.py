@@ -124,6 +124,13 @@ def test_a_lost_scheduler_ends_questions_too(client: Client, cluster: Any) -> No
         client._engine.ask("info", timeout=5)
 
 
+def test_who_knows_why_the_scheduler_is_lost_is_asked(client: Client, cluster: Any) -> None:
+    client._engine.why_lost = lambda: "its machine was sold"
+    cluster.answers["info"] = lambda _: cluster.hub.close("it stopped")
+    with pytest.raises(SchedulerLost, match="the scheduler is lost: its machine was sold"):
+        client._engine.ask("info", timeout=5)
+
+
 def test_a_fetch_after_the_end_is_empty(client: Client) -> None:
     future = client.submit(operator.neg, 1)
     assert future.result(5) == -1

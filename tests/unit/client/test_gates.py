@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from zcluster.client import gates
 from zcluster.client.gates import (
     CallWhenSettled,
     Countdown,
@@ -16,6 +17,7 @@ from zcluster.client.gates import (
     LoopCountdown,
     LoopGate,
     in_event_loop,
+    in_thread,
     running_loop,
 )
 from zcluster.core.client.records import Wanted
@@ -145,3 +147,49 @@ def test_a_coroutine_waits_for_a_countdown() -> None:
     assert not asyncio.run(wait(False, State.ERROR))
     assert not asyncio.run(wait(True, State.HERE))
     assert asyncio.run(wait(True, State.ERROR))
+
+
+def test_daemons_go_no_further_when_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread ends, without a word; a coroutine stays where it is, and its loop goes on."""
+    monkeypatch.setattr(gates, "_is_exiting", True)
+    seen: list[object] = []
+
+    def wait() -> None:
+        gate = Gate()
+        gate.open()
+        with pytest.raises(SystemExit):  # which ends a thread, and is not shown
+            gate.wait(LATER)
+        seen.append("left")
+
+    async def wait_in_loop() -> None:
+        gate = LoopGate()
+        gate.open()
+        await gate.wait(LATER)
+        seen.append("the coroutine went on")
+
+    async def look() -> None:
+        _, waiting = await asyncio.wait([asyncio.create_task(wait_in_loop())], timeout=0.05)
+        seen.append(len(waiting))
+
+    for target in (wait, lambda: asyncio.run(look())):
+        thread = threading.Thread(target=target, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+    assert seen == ["left", 1]
+
+
+def test_a_loop_without_threads_gets_one() -> None:
+    """As when the interpreter has begun to end."""
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    async def call() -> int:
+        await running_loop().shutdown_default_executor()
+        with pytest.raises(KeyError):
+            await in_thread(fail)
+        made: int = await in_thread(abs, -1)
+        return made
+
+    assert asyncio.run(call()) == 1

@@ -124,6 +124,15 @@ def test_a_failed_input_is_the_inputs_own_error() -> None:
     assert "was not run: an input failed" in error.__notes__[0]
 
 
+def test_what_is_said_beyond_the_inputs_own_error_is_a_note() -> None:
+    origin = make_record(Failure("task", "no", make_info(), plan(KeyError("x")).tobytes()))
+    record = make_record(Failure("input", "it is not run again", make_info("input")))
+    error = exception_of(record, origin)
+    assert type(error) is KeyError
+    assert error.__notes__[0] == "it is not run again"
+    assert "it is not run again" not in exception_of(origin).__notes__
+
+
 def test_a_cancelled_task_says_why() -> None:
     record = make_record(Failure("cancelled", "too slow"), State.CANCELLED)
     error = exception_of(record)

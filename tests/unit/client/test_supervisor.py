@@ -188,6 +188,21 @@ def test_the_wait_before_another_nanny_doubles_to_its_limit(
     assert waits[:3] == [0.02, 0.04, 0.04]
 
 
+def test_a_nanny_that_cannot_do_what_it_is_told_is_not_started_again(
+    launcher: ScriptLauncher, supervise: Callable[..., Supervisor]
+) -> None:
+    """Another one would end as it did; and without any, all would wait for ever."""
+    supervisor = supervise(nanny="import sys; sys.exit(2)")
+    scratch = supervisor.start()
+    assert supervisor.wait_stopped(10)
+    assert isinstance(supervisor.failure, StartError)
+    assert "ended with exit status 2" in str(supervisor.failure)
+    assert len(launcher.started) == 2
+    assert launcher.started[0].process.returncode == -signal.SIGTERM
+    assert all(handle.closed for handle in launcher.started)
+    assert not scratch.path.exists()
+
+
 def test_a_scheduler_that_ends_is_not_started_again_and_takes_the_nanny_along(
     launcher: ScriptLauncher, supervise: Callable[..., Supervisor]
 ) -> None:

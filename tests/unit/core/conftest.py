@@ -1,4 +1,4 @@
-"""Fixtures of the tests that drive the cores: the pretend cluster of `zcluster.testing`."""
+"""Fixtures of the tests that drive the cores: what `zcluster.testing` plays around them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ import pytest
 
 from zcluster.testing import workloads
 from zcluster.testing.fakes import Function, Store, function
-from zcluster.testing.stepping import SteppedWorld
-
-
-@pytest.fixture(scope="session")
-def world() -> type[SteppedWorld]:
-    """Return the pretend cluster, to be made with a seed."""
-    return SteppedWorld
 
 
 @pytest.fixture(scope="session")

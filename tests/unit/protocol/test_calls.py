@@ -20,6 +20,7 @@ from zcluster.protocol.calls import (
     CALL_INPUTS,
     CALL_PACKED,
     CALL_PACKED_LAST,
+    CALL_ROW,
     CALL_SINGLE,
     CALL_VALUE,
     PackedCall,
@@ -162,7 +163,15 @@ def test_values_and_aliases_call_nothing() -> None:
     assert make_call(CALL_ALIAS, None, None, ["x"]) == "x"
 
 
-@pytest.mark.parametrize("form", [CALL_INPUTS, CALL_PACKED, CALL_VALUE, CALL_SINGLE, 17])
+@pytest.mark.parametrize("row", [b"", b"\x80\x04", bytearray(16), memoryview(bytes(8))])
+def test_a_row_is_handed_on_as_it_is(row: Any) -> None:
+    """Before the inputs, and nobody tries to load it."""
+    seen = make_call(CALL_ROW, lambda *given: given, row, ["x", "y"])
+    assert seen[0] is row
+    assert seen[1:] == ("x", "y")
+
+
+@pytest.mark.parametrize("form", [CALL_INPUTS, CALL_PACKED, CALL_VALUE, CALL_SINGLE, CALL_ROW, 17])
 def test_a_call_that_lacks_something_is_refused(form: int) -> None:
     """It names the form."""
     with pytest.raises(ProtocolError, match=f"form {form} "):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from zcluster.core.client.placing import Shelf
 from zcluster.core.scheduler import membership
 from zcluster.errors import InvariantError
 from zcluster.graph.layers import Graph
+from zcluster.protocol.session import Session
 from zcluster.testing import (
     Coverage,
     Cut,
@@ -124,6 +126,38 @@ def test_a_bug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = next(outcome.failure for outcome in outcomes if outcome.failure is not None)
     assert failure.kind == "InvariantError"
     assert "which is not here" in failure.text
+
+
+def hears_over_gaps(self: Session, sequence: int, acknowledged: int, size: int) -> bool:
+    if sequence > self.heard:
+        self.heard = sequence - 1
+    return hear(self, sequence, acknowledged, size)
+
+
+def hears_again(self: Session, sequence: int, acknowledged: int, size: int) -> bool:
+    if 0 < sequence <= self.heard:
+        self.heard = sequence - 1
+    return hear(self, sequence, acknowledged, size)
+
+
+hear = Session.hear
+
+
+@pytest.mark.parametrize(
+    ("only", "owner", "name", "wrong"),
+    [
+        ("freeze_scheduler", membership, "excuse", lambda s, pause: None),
+        ("lose_node", Shelf, "put_again", lambda self, task, node: True),
+        ("drop_connection", Session, "hear", hears_over_gaps),
+        ("drop_connection", Session, "hear", hears_again),
+    ],
+)
+def test_what_takes_a_coincidence_is_aimed_at(
+    only: str, owner: object, name: str, wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these was missed by thousands of histories whose faults only happened to come."""
+    monkeypatch.setattr(owner, name, wrong)
+    assert any(live(draw_plan(seed, only=only)).failure is not None for seed in range(40))
 
 
 @pytest.fixture

@@ -222,6 +222,25 @@ def test_a_connection_that_is_replaced_speaks_by_a_route_that_nobody_knows(net: 
     assert end.heard == [b"answer"]
 
 
+def test_messages_of_a_session_may_be_lost_or_come_twice(net: Net) -> None:
+    """Those outside of it, whose number is zero, are not: nobody would say them again."""
+    end, made = net.join()
+    net.network.lose_next(made, 1)
+    for text in (bytes(9), b"first of session", b"next of session"):
+        net.network.send_down(made.route, [text])
+    net.run(1.0)
+    assert end.heard == [bytes(9), b"next of session"]
+    assert made.down.has_gaps
+    net.network.repeat_next(made, up=1, down=0)
+    for text in (bytes(9), b"first of session", b"next of session"):
+        net.network.send_up(made, [text])
+    net.run(1.0)
+    heard = net.texts()
+    assert sorted(heard) == sorted([bytes(9), *[b"first of session"] * 2, b"next of session"])
+    assert heard.index(b"first of session") < heard.index(b"next of session")
+    assert not made.up.has_gaps
+
+
 def test_a_slow_way_is_slow_and_keeps_the_order(net: Net) -> None:
     end, made = net.join()
     end.path.up.delay = 3.0

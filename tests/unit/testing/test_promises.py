@@ -11,7 +11,7 @@ from zcluster.core.scheduler import retiring
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.errors import InvariantError
 from zcluster.graph.layers import Graph
-from zcluster.protocol.messages import Free, Leave, Lost, Recall
+from zcluster.protocol.messages import Assign, Free, Leave, Lost, Recall
 from zcluster.storage.arena import Range
 from zcluster.testing import Spec, World, add_layer
 from zcluster.testing.promises import (
@@ -61,6 +61,15 @@ def test_a_node_is_not_told_to_let_go_of_what_it_has(world: World) -> None:
     check_said(s, other.peer, Free([task]))
     with pytest.raises(InvariantError, match=f"let go of task {task}, FINISHED there"):
         check_said(s, node.peer, Free([task]))
+
+
+def test_a_node_is_not_told_to_drop_what_a_client_wants(world: World) -> None:
+    s, task, node = holder(world)
+    columns: dict[str, Any] = {name: [] for name in Assign.__struct_fields__}
+    columns["tasks"] = [task]
+    check_said(s, node.peer, Assign(**{**columns, "flags": [0]}))
+    with pytest.raises(InvariantError, match=f"is to drop task {task} after its last use"):
+        check_said(s, node.peer, Assign(**{**columns, "flags": [1]}))
 
 
 def test_a_node_does_not_leave_before_what_it_has_has_come_to_others(world: World) -> None:

@@ -82,3 +82,24 @@ def test_what_could_not_be_written_to_disk_is_not_looked_for_there() -> None:
     store.disk_errors = 0.0
     with pytest.raises(AssertionError, match="was never written"):
         store.do(DiskJob(2, "check", place, 5, None, (0,)), random.Random(1))
+
+
+def test_a_range_is_kept_until_all_who_look_at_it_have_given_it_back() -> None:
+    store = Store(Storage(space=1000))
+    place = written(store, b"0123456789")
+    on_disk = store.allocate_on_disk(7)
+    assert on_disk is not None
+    assert (store.used, store.spilled) == (10, 7)
+    store.lease(place, 1)
+    store.lease(place, 1)
+    store.lease(place, 2)
+    store.free(place)
+    store.free(on_disk)
+    assert (store.used, store.spilled) == (10, 0)
+    store.give_back(place, 1)
+    store.drop_holder(2)
+    assert store.is_leased(place)
+    store.give_back(place, 1)
+    assert not store.is_leased(place)
+    assert (store.used, store.bytes) == (0, {})
+    store.release()

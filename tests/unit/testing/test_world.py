@@ -9,6 +9,7 @@ import pytest
 
 from zcluster.core.node.invariants import check_empty as check_node_empty
 from zcluster.core.scheduler.invariants import check_empty
+from zcluster.errors import InvariantError
 from zcluster.graph.layers import Graph, GraphLayer
 from zcluster.testing.clients import ClientMember
 from zcluster.testing.fakes import function
@@ -163,6 +164,14 @@ def test_a_node_that_was_away_for_too_long_begins_another_life() -> None:
     assert node not in world.nodes
     assert sorted(n.name for n in world.nodes) == ["n0", "n1"]
     assert world.state.nodes.keys() == {n.index for n in world.nodes}
+
+
+def test_a_member_that_is_admitted_once_more_is_found() -> None:
+    """Whoever was fenced must not come back as it was, without knowing what it missed."""
+    world, _, _ = begin()
+    node = world.nodes[0]
+    with pytest.raises(InvariantError, match="is admitted once more, as peer 99"):
+        world.scheduler._on_hello(99, node._hello(b"", 0))
 
 
 def test_a_client_that_dies_leaves_nothing_behind() -> None:

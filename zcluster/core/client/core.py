@@ -145,6 +145,8 @@ class ClientCore(Submitting):
             record.holds += 1
             return record
         self._check_open()
+        # First what was let go: it may be this task, and the scheduler goes by the last word.
+        self.collect()
         record = self.wanted[task] = Wanted(task, key, key)
         self.say(Want([task]))
         return record

@@ -80,14 +80,14 @@ class NodeAttempts(NodeCalls):
     def _done(self, worker: WorkerRecord, message: Done, frames: Frames) -> None:
         frame: Buffer = frames[0] if frames else b""
         ranges = {r[0]: r for r in message.ranges}
-        tasks, results, reports = self.tasks, self.results, self.reports
+        tasks = self.tasks
         totals: dict[bytes, list[int]] = {}
         number = worker.number
-        start = 0
+        stop = 0
         for task, length, microseconds in zip(
             message.tasks, message.lengths, message.durations, strict=True
         ):
-            stop = start + length if length > 0 else start
+            start, stop = stop, (stop + length if length > 0 else stop)
             assignment = tasks.pop(task, None)
             if (
                 assignment is None
@@ -96,7 +96,6 @@ class NodeAttempts(NodeCalls):
                 or (length == -2 and not self._is_consumed(assignment))
             ) and not self._is_done_by_ghost(worker, assignment, length):
                 self._ignore(worker, task, length, ranges, assignment)
-                start = stop
                 continue
             assert assignment is not None
             assignment.state = _ABSENT
@@ -107,21 +106,8 @@ class NodeAttempts(NodeCalls):
             else:
                 total[0] += 1
                 total[1] += microseconds
-            passing = assignment.passing
             if length >= 0:
-                blob = bytes(frame[start:stop])
-                start = stop
-                if assignment.layer.actor:
-                    self._made_actor(worker, assignment, blob)
-                elif not passing:
-                    results[task] = Result(length, blob)
-                    reports.inline(task, assignment.attempt, blob, number)
-                elif task in self.uses:
-                    results[task] = Result(length, blob)
-                    self.passing.add(task)
-                    reports.passed(task, assignment.attempt, length, number)
-                else:
-                    reports.passed(task, assignment.attempt, length, number)
+                self._made(worker, assignment, bytes(frame[start:stop]))
             elif length == -1:
                 self._stored(worker, assignment, ranges[task])
             else:
@@ -146,7 +132,21 @@ class NodeAttempts(NodeCalls):
             worker.blocked.difference_update(message.tasks)
         for digest, (runs, spent) in totals.items():
             self._learn(digest, runs, spent)
-            reports.duration(digest, runs, spent)
+            self.reports.duration(digest, runs, spent)
+
+    def _made(self, worker: WorkerRecord, assignment: Assignment, blob: bytes) -> None:
+        """Take in a small result, which came with the report."""
+        task, attempt = assignment.task, assignment.attempt
+        if assignment.layer.actor:
+            self._made_actor(worker, assignment, blob)
+        elif not assignment.passing:
+            self.results[task] = Result(len(blob), blob)
+            self.reports.inline(task, attempt, blob, worker.number)
+        else:
+            if task in self.uses:
+                self.results[task] = Result(len(blob), blob)
+                self.passing.add(task)
+            self.reports.passed(task, attempt, len(blob), worker.number)
 
     @staticmethod
     def _is_done_by_ghost(worker: WorkerRecord, assignment: Assignment | None, length: int) -> bool:

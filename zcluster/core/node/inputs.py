@@ -18,7 +18,7 @@ result it is of.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -250,6 +250,8 @@ class NodeInputs:
         old = self.results.pop(task, None)
         if old is not None:
             self._let_go(task, old)
+        # It may have been fetched for tasks here; from now on it is this node's own.
+        self.passing.discard(task)
         self.arrived(task, result)
 
     def on_unfetched(
@@ -358,8 +360,9 @@ class NodeInputs:
         attempts = [assignment.attempt for assignment in assignments]
         # First what became of the tasks, then what of their inputs is lost with them.
         self.effects.to_scheduler.append((Recalled(tasks, attempts), ()))
+        among = set(tasks)
         for task in tasks:
-            self._leave_unfinished(task)
+            self._leave_unfinished(task, among)
 
     def _fail(self, assignment: Assignment, error: ErrorInfo, frame: bytes, worker: str) -> None:
         exception = b""
@@ -378,8 +381,11 @@ class NodeInputs:
         self.effects.to_scheduler.append((message, [exception]))
         self._leave_unfinished(assignment.task)
 
-    def _leave_unfinished(self, task: int) -> None:
-        """Forget an assigned task, keeping its inputs for whoever runs it."""
+    def _leave_unfinished(self, task: int, among: Collection[int] = ()) -> None:
+        """Forget an assigned task, keeping its inputs for whoever runs it.
+
+        Those ``among`` which it leaves were not made here, whatever is left of them.
+        """
         assignment = self.tasks.pop(task, None)
         if assignment is None:
             return
@@ -393,7 +399,8 @@ class NodeInputs:
             result = self.results.get(source)
             if source >= 0 and (result is None or not result.lent):
                 self.passing.discard(source)
-                if result is None and source not in self.tasks and source not in self.awaited:
+                is_known = result is not None or source in self.tasks or source in self.awaited
+                if not is_known and source not in among:
                     lost.append(source)
             waiting = self.awaited.get(source)
             if waiting is not None and assignment in waiting:

@@ -25,11 +25,14 @@ def check(core: NodeCore) -> None:
         If something contradicts itself; it names the node and the task.
     """
     _check_uses(core)
-    queues = (core.ready, core.spilling.asleep)
-    queued = {entry[1] for queue in queues for entry in queue if entry[2].state == _READY}
-    queued.update(core.spilling.opening)
+    queued = set(core.spilling.opening)
+    for queue in (core.ready, core.spilling.asleep):
+        queued.update([entry[1] for entry in queue if entry[2].state == _READY])
     for task, assignment in core.tasks.items():
-        _check_assignment(core, assignment, task in queued)
+        # What was sent may have its input from the heap of its worker, whatever becomes of the
+        # input's task once more.
+        if assignment.state != _SENT:
+            _check_assignment(core, assignment, task in queued)
     _check_batches(core)
     _check_awaited(core)
     _check_results(core)
@@ -102,30 +105,22 @@ def _check_uses(core: NodeCore) -> None:
 
 
 def _check_assignment(core: NodeCore, assignment: Assignment, is_queued: bool) -> None:
-    task, state = assignment.task, assignment.state
-    missing = [source for source in assignment.inputs if not _is_here(core, assignment, source)]
-    if state != _SENT and len(missing) != assignment.missing:
+    task, state, results = assignment.task, assignment.state, core.results
+    missing = [source for source in assignment.inputs if source not in results]
+    if len(missing) != assignment.missing:
         raise _fail(core, task, f"{assignment.missing} inputs counted missing, not {missing}")
     if state == _READY and (missing or not is_queued):
         raise _fail(core, task, f"missing {missing}, in the queue: {is_queued}")
     if state == _WAITING and not missing:
         raise _fail(core, task, "all its inputs are here")
-    if state not in (_WAITING, _READY, _SENT):
+    if state not in (_WAITING, _READY):
         raise _fail(core, task, "it is in the table of tasks")
-    # What was sent may have its input from the heap of its worker, whatever becomes of the
-    # input's task once more.
-    for source in missing if state != _SENT else ():
+    for source in missing:
         maker = core.tasks.get(source)
         # Without a maker it is awaited, or the maker went back and the scheduler will
         # say what becomes of what was sent ahead after it.
         if maker is not None and all(heir is not assignment for heir in maker.heirs or ()):
             raise _fail(core, task, f"its input {source} is made here and does not know it")
-
-
-def _is_here(core: NodeCore, assignment: Assignment, source: int) -> bool:
-    if assignment.state == _SENT and source not in core.tasks and source not in core.awaited:
-        return True  # it may have passed through the worker's heap
-    return source in core.results
 
 
 def _check_batches(core: NodeCore) -> None:
@@ -141,11 +136,13 @@ def _check_batches(core: NodeCore) -> None:
                     raise _fail(core, task, f"batch {batch.number} has it, or another of it")
                 sent[task] = worker.number
     for task, assignment in core.tasks.items():
-        if assignment.state == _SENT and sent.get(task) != assignment.worker:
-            raise _fail(core, task, f"sent to {assignment.worker}, in a batch of {sent.get(task)}")
-        if assignment.state != _SENT and task in sent:
+        if assignment.state == _SENT:
+            if sent.get(task) != assignment.worker:
+                where = sent.get(task)
+                raise _fail(core, task, f"sent to {assignment.worker}, in a batch of {where}")
+        elif task in sent:
             raise _fail(core, task, "a batch has it")
-        if assignment.state != _SENT and assignment.worker != assignment.bound:
+        elif assignment.worker != assignment.bound:
             raise _fail(core, task, f"at worker {assignment.worker}, bound to {assignment.bound}")
 
 

@@ -406,12 +406,11 @@ class Spilling:
                 elif result.place is None or is_on_disk(result.place) != on_disk:
                     wrong.append(f"result {number} is not in {name}, but at {result.place}")
         writing = {job.number for job in self._jobs.values() if job.kind == "write"}
-        known = self.recent.keys() | self.spilled.keys() | writing
-        wrong += [
-            f"result {number} is neither known in memory nor on disk"
-            for number, result in core.results.items()
-            if result.place is not None and number not in known
-        ]
+        recent, spilled = self.recent, self.spilled
+        for number, result in core.results.items():
+            if result.place is None or number in recent or number in spilled or number in writing:
+                continue
+            wrong.append(f"result {number} is neither known in memory nor on disk")
         leaving = sum(job.source.length for job in self._jobs.values() if job.source is not None)
         if leaving != self.leaving:
             wrong.append(f"{self.leaving} bytes are leaving by count, not {leaving}")

@@ -33,11 +33,12 @@ class NodeStopping(NodeAttempts):
     def _drop(self, tasks: list[int], force: bool) -> None:
         """Forget tasks that are not wanted here; workers need not begin them any more."""
         sent: dict[int, list[int]] = {}
+        among = set(tasks)
         for task in tasks:
             assignment = self.tasks.get(task)
             if assignment is not None and assignment.state == _SENT:
                 sent.setdefault(assignment.worker, []).append(task)
-            self._leave_unfinished(task)
+            self._leave_unfinished(task, among)
         for number, queued in sent.items():
             self.effects.to_workers.append((number, Recall(queued), []))
         if force:

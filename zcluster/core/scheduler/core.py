@@ -337,7 +337,7 @@ class SchedulerCore:
             for task in message.tasks:
                 releasing.drop_want(s, client, task)
         elif isinstance(message, Cancel):
-            failing.cancel(s, message.tasks, message.reason, message.force)
+            failing.cancel(s, message.tasks, message.reason, message.force, client)
         elif isinstance(message, Coordinate):
             coordination.coordinate(s, client, message, frames)
         elif isinstance(message, Call):

@@ -37,10 +37,16 @@ _AHEAD, _READY, _ASSIGNED = State.AHEAD, State.READY, State.ASSIGNED
 
 def dispatch(s: SchedulerState) -> Iterator[Effect]:
     """Assign what can be assigned now; yield the messages as batches fill."""
-    nodes = [node for node in s.nodes.values() if node.is_accepting]
+    nodes: list[NodeRecord] = []
+    has_ahead = False
+    for node in s.nodes.values():
+        if node.is_accepting:
+            nodes.append(node)
+            if node.ahead:
+                has_ahead = True
     if not nodes:
         return
-    if s.queues or s.queues.restricted or any(node.ahead for node in nodes):
+    if has_ahead or s.queues or s.queues.restricted:
         yield from _give(s, nodes)
     if len(nodes) > 1 and not s.queues:
         yield from recall(s, nodes)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from zcluster.core.scheduler.assigning import give_back, leave_node, tidy_heirs
-from zcluster.core.scheduler.pages import (
-    DATA,
-    Page,
-)
-from zcluster.core.scheduler.records import Failure, LayerRecord, NodeRecord
-from zcluster.core.scheduler.releasing import drop_ref
+from zcluster.core.scheduler.pages import DATA, WANTED, Page
+from zcluster.core.scheduler.records import ClientRecord, Failure, LayerRecord, NodeRecord
+from zcluster.core.scheduler.releasing import drop_ref, drop_want
 from zcluster.core.scheduler.results import drop_elsewhere, finish_whole
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
@@ -25,6 +22,7 @@ __all__ = [
     "on_failed",
     "settle_unneeded",
     "tell_failed",
+    "with_sources",
 ]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
@@ -156,41 +154,130 @@ def lost_once(s: SchedulerState, task: int, what: str) -> Failure:
     """Return why a task that runs at most once is given up: of what may have begun is lost."""
     reason = (
         f"{s.key(task)} runs at most once, and {what}; it may have done part of its work, and is "
-        "not run again: see what it did, and submit it anew"
+        "not run again: see what it did, then retry its own future or submit it anew"
     )
     error = ErrorInfo("once", "zcluster.errors.TaskLost", reason, "", task, 0, "", "")
     return Failure(error, b"")
 
 
-def cancel(s: SchedulerState, tasks: list[int], reason: str, force: bool = False) -> None:
+def cancel(
+    s: SchedulerState,
+    tasks: list[int],
+    reason: str,
+    force: bool = False,
+    client: ClientRecord | None = None,
+) -> None:
     """Give up tasks and what depends on them, unless they are finished.
 
-    With ``force`` those that run are stopped, also what was cancelled before and runs on.
+    What others than the ``client`` that asks want, or need for what they want, goes on without
+    this client; with ``force``, or where no client asks, it ends for everybody. With ``force``
+    those that run are stopped, also what was cancelled before and runs on.
     """
+    kept: set[int] = set()
     if force:
-        for task in tasks:
-            found = s.find(task)
-            if found is None or found[0].state[found[1]] == _CANCELLED:
-                # Where it may run is not known any more.
-                s.forced.add(task)
-                for index in s.nodes:
-                    s.drop(task, index)
+        tasks = with_sources(s, tasks)
+        _stop_anywhere(s, tasks)
+    elif client is not None:
+        # Nobody else has the data of a client: without it no one's tasks can run.
+        cancel(s, [task for task in tasks if _is_data_of(s, client, task)], reason)
+        kept = _needed_by_others(s, client, tasks)
     stack = list(tasks)
+    seen: set[int] = set()
     told: dict[int, list[int]] = {}
     while stack:
         current = stack.pop()
         found = s.find(current)
-        if found is None or found[0].state[found[1]] not in _OPEN:
+        if current in seen or found is None or found[0].state[found[1]] not in _OPEN:
             continue
+        seen.add(current)
         page, row = found
-        for client in s.wanters(current, page, row):
-            told.setdefault(client.peer, []).append(current)
+        for wanter in s.wanters(current, page, row):
+            if current not in kept or wanter is client:
+                told.setdefault(wanter.peer, []).append(current)
+        if current in kept and client is not None:
+            drop_want(s, client, current)
+            stack.extend(_consumers(page, row))
+            continue
         if force:
             s.forced.add(current)
         stack.extend(_settle(s, current, page, row, _CANCELLED))
     tidy_heirs(s)
     for peer, gone in told.items():
         s.say(peer, Cancelled(gone, reason))
+
+
+def with_sources(s: SchedulerState, tasks: list[int]) -> list[int]:
+    """Return tasks, and those of others whose results stand for the results of some of them."""
+    sources: list[int] = []
+    for task in tasks:
+        found = s.find(task)
+        if found is not None and found[0].layer[found[1]].parent is not None:
+            sources += found[0].inputs(found[1])
+    return [*tasks, *sources]
+
+
+def _stop_anywhere(s: SchedulerState, tasks: list[int]) -> None:
+    """Have those that ended without a result stopped: where they may run is not known any more."""
+    for task in tasks:
+        found = s.find(task)
+        if found is None or found[0].state[found[1]] in (_CANCELLED, _RELEASED):
+            s.forced.add(task)
+            for index in s.nodes:
+                s.drop(task, index)
+
+
+def _is_data_of(s: SchedulerState, client: ClientRecord, task: int) -> bool:
+    found = s.find(task) if task >> 40 == client.index else None
+    return found is not None and bool(found[0].flags[found[1]] & DATA)
+
+
+def _needed_by_others(s: SchedulerState, client: ClientRecord, tasks: list[int]) -> set[int]:
+    """Return what must stay of unfinished tasks and their consumers: for others than a client.
+
+    They want it themselves, or a consumer of it. Numbers below zero stand for layers that others
+    take all of.
+    """
+    above: dict[int, list[int]] = {}
+    needed: list[int] = []
+    seen: set[int] = set()
+    stack = list(tasks)
+    while stack:
+        task = stack.pop()
+        found = s.find(task)
+        if task in seen or found is None or found[0].state[found[1]] not in _OPEN:
+            continue
+        seen.add(task)
+        page, row = found
+        is_owner = task >> 40 == client.index
+        if not s.wants.get(task, set()) <= {client.index} or (
+            page.flags[row] & WANTED and not is_owner
+        ):
+            needed.append(task)
+        for heir in page.heirs(row):
+            above.setdefault(heir, []).append(task)
+            stack.append(heir)
+        layer = page.layer[row]
+        if not layer.watchers:
+            continue
+        layer = layer.parent or layer
+        if -layer.number not in above:
+            for taker in _takers(layer):
+                above.setdefault(taker, []).append(-layer.number)
+                stack.append(taker)
+        above.setdefault(-layer.number, []).append(task)
+    kept: set[int] = set()
+    while needed:
+        task = needed.pop()
+        if task not in kept:
+            kept.add(task)
+            needed += above.get(task, ())
+    return kept
+
+
+def _consumers(page: Page, row: int) -> list[int]:
+    """Return the tasks that wait for a task, alone or with all of its layer."""
+    layer = page.layer[row]
+    return [*page.heirs(row), *_takers(layer.parent or layer)]
 
 
 def settle_unneeded(s: SchedulerState) -> None:
@@ -265,8 +352,13 @@ def _fail_whole(layer: LayerRecord, task: int) -> list[int]:
     if layer.failed >= 0:
         return []
     layer.failed = task
+    return _takers(layer)
+
+
+def _takers(layer: LayerRecord) -> list[int]:
+    """Return the tasks that take all of a layer."""
     return [
-        heir
+        task
         for watcher in layer.watchers
-        for heir in range(watcher.first, watcher.first + watcher.arrived)
+        for task in range(watcher.first, watcher.first + watcher.arrived)
     ]

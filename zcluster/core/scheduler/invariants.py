@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NoReturn
 
-from zcluster.core.scheduler.pages import DATA, DELIVERED, PASSING, WANTED, Page
+from zcluster.core.scheduler.pages import DATA, DELIVERED, WANTED, Page
 from zcluster.core.scheduler.records import LayerRecord
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import UNFINISHED, State
@@ -116,6 +116,7 @@ class _Walk:
                 if state:
                     self._check_row(start + row, page, row)
                     self._check_references(start + row, page, row)
+        self._check_listed()
         self._check_pages()
         self._check_nodes()
         self._check_layers()
@@ -218,11 +219,8 @@ class _Walk:
 
     def _check_finished(self, task: int, page: Page, row: int) -> None:
         s = self._s
-        passing = page.flags[row] & PASSING
         if page.node[row] not in s.nodes:
             self._fail(task, f"its result is at node {page.node[row]}, which is not here")
-        if passing and page.flags[row] & WANTED:
-            self._fail(task, "it is wanted, but its result was passing")
         for node in s.replicas.get(task, ()):
             if node not in s.nodes or node == page.node[row]:
                 self._fail(task, f"a replica is at node {node}; its own is {page.node[row]}")
@@ -274,12 +272,21 @@ class _Walk:
         refs, kin = page.refs[row], page.kin[row]
         if refs != self._refs.get(task, 0):
             self._fail(task, f"refs {refs}, expected {self._refs.get(task, 0)}")
-        if kin != self._kin.get(task, 0):
-            self._fail(task, f"kin {kin}, expected {self._kin.get(task, 0)}")
+        expected = self._kin.pop(task, 0)  # what is left in the end is listed and not known
+        if kin != expected:
+            self._fail(task, f"kin {kin}, expected {expected}")
         if refs or kin or page.state[row] in UNFINISHED:
             return
         if task not in self._s.dying:
             self._fail(task, "nothing keeps it, and it is not on the way to be forgotten")
+
+    def _check_listed(self) -> None:
+        """Check that what rows list as inputs is known; of layers some may never have arrived."""
+        for page in self._s.pages.values() if self._kin else ():
+            for row, state in enumerate(page.state):
+                for source in page.inputs(row) if state else ():
+                    if source in self._kin:
+                        self._fail(page.start + row, f"it lists {source}, which is forgotten")
 
     # -------------------------------------------------------------------- tables
 

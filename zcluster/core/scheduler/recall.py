@@ -34,7 +34,10 @@ def recall(s: SchedulerState, nodes: Sequence[NodeRecord]) -> Iterator[Effect]:
     nodes : sequence of NodeRecord
         Those that take work; the queues are empty.
     """
-    if all(node.assigned for node in nodes):
+    for node in nodes:
+        if not node.assigned:
+            break
+    else:
         return
     window = s.settings.window
     fullest, most = None, _TOO_MUCH * window

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from msgspec.structs import replace
+
 from zcluster.core.scheduler.assigning import enqueue, give_back
 from zcluster.core.scheduler.failing import fail, inherit_trouble, lost_once
 from zcluster.core.scheduler.pages import (
@@ -27,7 +29,16 @@ from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
 from zcluster.protocol.messages import ErrorInfo, Unreachable
 
-__all__ = ["cannot_run_again", "lose", "lost_actor", "need", "orphaned", "relink", "revive"]
+__all__ = [
+    "cannot_run_again",
+    "has_run_once",
+    "lose",
+    "lost_actor",
+    "need",
+    "orphaned",
+    "relink",
+    "revive",
+]
 
 _WAITING, _AHEAD, _READY, _ASSIGNED = State.WAITING, State.AHEAD, State.READY, State.ASSIGNED
 _FINISHED, _RELEASED, _FAILED, _CANCELLED = (
@@ -36,6 +47,8 @@ _FINISHED, _RELEASED, _FAILED, _CANCELLED = (
     State.FAILED,
     State.CANCELLED,
 )
+#: Of why an input failed, so many characters are said again.
+_REASON_LENGTH = 300
 #: Not finished, not failed, not cancelled.
 _OPEN = (_WAITING, _AHEAD, _READY, _ASSIGNED)
 
@@ -215,18 +228,33 @@ def _give_up_hopeless(s: SchedulerState, task: int, is_asked: bool) -> None:
         page.size[row] = 0  # if somebody asks for it, it is made anew
         fail(s, task, lost_actor(s, task))
         return
-    if not is_asked and _ran_once(page, row):
+    if not is_asked and has_run_once(page, row):
         fail(s, task, lost_once(s, task, "its result is gone"))
         return
     for task_in in page.inputs(row):
         source, at = s.row_of(task_in)
         if source.state[at] in (_FAILED, _CANCELLED):
-            inherit_trouble(s, task, task_in)
+            _inherit(s, task, task_in, is_asked)
             return
     for layer in page.layer[row].whole:
         if layer.failed >= 0:
-            inherit_trouble(s, task, layer.failed)
+            _inherit(s, task, layer.failed, is_asked)
             return
+
+
+def _inherit(s: SchedulerState, task: int, source: int, is_asked: bool) -> None:
+    """End a task of which an input failed; who asked for it learns why that did not run again."""
+    found = s.find(source)
+    failure = s.failures.get(source)
+    if not is_asked or failure is None or found is None or not has_run_once(*found):
+        inherit_trouble(s, task, source)
+    elif failure.error.kind == "once":
+        inherit_trouble(s, task, source)  # it says so already
+    else:
+        error = failure.error
+        what = f"it failed ({error.type_name}: {error.message[:_REASON_LENGTH]})"
+        once = replace(lost_once(s, source, what).error, kind="input")
+        fail(s, task, Failure(once, b""))
 
 
 def orphaned(s: SchedulerState, task: int) -> Failure:
@@ -250,7 +278,7 @@ def cannot_run_again(page: Page, row: int, is_asked: bool = False) -> bool:
     """Whether a task whose result is gone cannot be made again, unless a user asks for it."""
     if page.flags[row] & PARTIAL or _was_actor(page, row):
         return True
-    return not is_asked and _ran_once(page, row)
+    return not is_asked and has_run_once(page, row)
 
 
 def _was_actor(page: Page, row: int) -> bool:
@@ -259,8 +287,8 @@ def _was_actor(page: Page, row: int) -> bool:
     return needs is not None and needs.actor and page.size[row] > 0
 
 
-def _ran_once(page: Page, row: int) -> bool:
-    """Whether a task may have run that runs at most once."""
+def has_run_once(page: Page, row: int) -> bool:
+    """Whether a task may have begun that runs at most once."""
     return page.layer[row].is_once and page.attempt[row] > 0
 
 

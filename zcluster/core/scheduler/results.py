@@ -39,7 +39,7 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
     index = node.index
     stale: list[int] = []
     counts: dict[bytes, int] = {}
-    start = 0
+    stop = 0
     clients, wants, elsewhere = s.clients, s.wants, s.elsewhere
     bound, blocked = s.bound, node.blocked
     is_only_node = len(s.nodes) == 1
@@ -47,27 +47,22 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
     for task, attempt, length, size in zip(
         message.tasks, message.attempts, message.lengths, message.sizes, strict=True
     ):
-        stop = start + length if length > 0 else start
+        start, stop = stop, (stop + length if length > 0 else stop)
         page = pages.get(task >> PAGE_BITS)
         row = task - page.start if page is not None else -1
         if page is None or row < 0 or not page.state[row]:
             stale.append(task)
-            start = stop
             continue
         state = page.state[row]
         if state != _ASSIGNED or page.node[row] != index:
             if state == _FINISHED and page.node[row] == index:
-                start = stop  # said twice
-                continue
+                continue  # said twice
             # Of a passing result of an earlier attempt nothing is left to accept.
             if length == -2 or not _accept_earlier(s, task, page, row, state):
                 stale.append(task)
-                start = stop
                 continue
         elif page.attempt[row] != attempt:
-            # The node has not heard of the newer attempt yet; it will answer to that.
-            start = stop
-            continue
+            continue  # the node has not heard of the newer one yet; it will answer to that
         else:
             layer = page.layer[row]
             function = layer.function
@@ -101,18 +96,24 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
             _tell_others(s, task, frame[start:stop] if length >= 0 else None)
         if length > 0 and not is_only_node and page.heir[row] >= 0:
             s.keep_inline(task, bytes(frame[start:stop]))
-        start = stop
         if elsewhere:
             drop_elsewhere(s, task, index)
         finish_row(s, task, page, row)
     if s.loose:
         tidy_heirs(s)
+    if stale:
+        s.frees.setdefault(index, []).extend(stale)
+    _account(s, node, message, counts)
+
+
+def _account(
+    s: SchedulerState, node: NodeRecord, message: Finished, counts: dict[bytes, int]
+) -> None:
+    """Note what a report says as a whole; ``counts`` has the slots that are free, by callable."""
     for function, count in counts.items():
         node.count_assigned(function, -count)
     for digest, runs, microseconds in message.durations:
         s.learn(digest, runs, microseconds * 1e-6)
-    if stale:
-        s.frees.setdefault(index, []).extend(stale)
     s.finished_tasks += len(message.tasks)
     s.journal.note(s.now, "finished", node.info.name, message.tasks)
 

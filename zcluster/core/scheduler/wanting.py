@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zcluster.core.scheduler.failing import tell_failed
+from zcluster.core.scheduler.failing import tell_failed, with_sources
 from zcluster.core.scheduler.pages import WANTED, Page
-from zcluster.core.scheduler.recomputing import need, relink, revive
+from zcluster.core.scheduler.recomputing import has_run_once, need, relink, revive
 from zcluster.core.scheduler.records import ClientRecord
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
@@ -70,8 +70,11 @@ def _tell_unknown(s: SchedulerState, client: ClientRecord, task: int) -> None:
     s.say(client.peer, Failed([task], [0], [0], [error]))
 
 
-def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None:
-    """Run failed tasks again, and before them the failed tasks they failed of."""
+def retry(s: SchedulerState, client: ClientRecord, tasks: list[int]) -> None:
+    """Run failed tasks again, and before them the failed tasks they failed of.
+
+    Of the latter not those that run at most once and have begun: for these somebody has to ask.
+    """
     stack = []
     for task in tasks:
         found = s.find(task)
@@ -84,6 +87,16 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
         else:
             # Somebody else had it run again: the client that asks heard of the failure alone.
             _tell_state(s, client, task, *found)
+    again = _unfail(s, stack, set(with_sources(s, stack)))
+    wanted = [task for task in again if _is_needed(s, task)]
+    marked: set[int] = set()
+    need(s, wanted, marked, again)
+    if marked:
+        relink(s, marked, again)
+
+
+def _unfail(s: SchedulerState, stack: list[int], named: set[int]) -> dict[int, None]:
+    """Take back that tasks failed, and those they failed of; return all of them."""
     again: dict[int, None] = {}
     while stack:
         task = stack.pop()
@@ -91,6 +104,8 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
         if found is None or found[0].state[found[1]] != State.FAILED:
             continue
         page, row = found
+        if task not in named and has_run_once(page, row):
+            continue
         # From here on as a result that was let go.
         page.state[row] = State.RELEASED
         del s.failures[task]
@@ -102,11 +117,7 @@ def retry(s: SchedulerState, client: ClientRecord, tasks: Iterable[int]) -> None
             layer.failed = _other_failed(s, layer.first, layer.arrived)
         for whole in layer.whole:
             stack.extend(range(whole.first, whole.first + whole.count))
-    wanted = [task for task in again if _is_needed(s, task)]
-    marked: set[int] = set()
-    need(s, wanted, marked, again)
-    if marked:
-        relink(s, marked, again)
+    return again
 
 
 def _is_needed(s: SchedulerState, task: int) -> bool:

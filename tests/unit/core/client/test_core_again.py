@@ -85,6 +85,16 @@ def test_a_task_of_another_client_is_held_and_let_go_of_as_ones_own() -> None:
     assert messages(core) == [Release([77 << 40])]
 
 
+def test_what_is_wanted_again_is_let_go_of_before() -> None:
+    """The scheduler goes by what it hears last."""
+    core = make_core()
+    record = add(core)
+    messages(core)
+    core.drop([record])
+    assert core.want(record.task, "again") is not record
+    assert messages(core) == [Release([record.task]), Want([record.task])]
+
+
 def test_tasks_that_nobody_can_run_are_given_up_here_and_there() -> None:
     core = make_core()
     record = add(core)

@@ -332,6 +332,31 @@ def test_inputs_in_the_store_are_lent_to_the_worker(bench: Any) -> None:
     assert b.store.used == 0
 
 
+def test_what_leaves_with_its_consumer_is_not_lost(bench: Any) -> None:
+    """What ran on may still make it, for who is to make it next."""
+    b = bench()
+    b.assign({1: [], 2: [1], 3: [2]})
+    b.sent(Run)
+    b.tell(Drop([1, 2, 3]))
+    b.assign({1: [], 2: [1], 3: [2]}, attempt=2)
+    b.done([1])
+    assert [finished.tasks for finished in b.said(Finished)] == [[1]]
+    assert b.said(Lost) == []
+
+
+def test_what_is_put_where_it_was_fetched_before_stays(bench: Any) -> None:
+    """The scheduler counts on it, though tasks that had it fetched are done."""
+    b = bench()
+    b.assign({2: [1]}, places=[(1, 50, [3])])
+    b.fetched(1)
+    b.core.on_put(1, Result(4, b"data"))
+    b.flush()
+    b.done([2])
+    assert 1 in b.core.results
+    b.tell(Free([1, 2]))
+    assert b.core.results == {}
+
+
 def test_a_dropped_task_is_not_begun_and_not_sent_again_while_it_may_run(bench: Any) -> None:
     """Two runs of one task in one worker could not be told apart."""
     b = bench(workers=1, slots=2)

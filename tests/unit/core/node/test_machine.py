@@ -332,7 +332,7 @@ class NodeMachine(RuleBasedStateMachine):
                 edge += arity
             worker.batches.append(Batch(message, deque(range(len(message.tasks))), inputs))
             for _, slab, offset, length in message.ranges:
-                assert self.store.leases[Range(slab, offset, length), worker.number] > 0
+                assert worker.number in self.store.leases[Range(slab, offset, length)]
         elif isinstance(message, Recall):
             back = []
             for batch in worker.batches:
@@ -521,7 +521,7 @@ class NodeMachine(RuleBasedStateMachine):
                 self.time_passes(3.0)
         check_empty(self.core)
         assert not self.store.bytes, f"the store keeps {self.store.bytes.keys()}"
-        assert not +self.store.leases, f"leases are out: {self.store.leases}"
+        assert not self.store.leases, f"leases are out: {self.store.leases}"
 
 
 def run(machine: type[NodeMachine], examples: int, steps: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zcluster.core.node.invariants import check, check_empty
-from zcluster.core.node.records import NodeSettings, Result, RoomGiven
+from zcluster.core.node.records import Result, RoomGiven
 from zcluster.graph.layers import Graph
 from zcluster.protocol.messages import (
     Done,
@@ -25,6 +25,9 @@ from zcluster.protocol.messages import (
 )
 from zcluster.storage.arena import Range
 from zcluster.storage.disk import DiskJob, is_on_disk
+from zcluster.testing.model import Spec
+from zcluster.testing.stores import AMPLE, Storage
+from zcluster.testing.world import World
 
 
 class Rig:
@@ -389,38 +392,39 @@ def test_an_input_that_no_task_waits_for_any_more_holds_up_nobody(rig: Any) -> N
 @pytest.mark.parametrize("faults", [0.0, 0.1])
 @pytest.mark.parametrize("seed", range(2))
 def test_large_results_in_hardly_any_memory_give_the_right_answers(
-    world: Any, add_layer: Callable[..., int], seed: int, faults: float
+    add_layer: Callable[..., int], seed: int, faults: float
 ) -> None:
-    w = world(seed, check=True)
+    w = World(seed, check=True)
     chance = random.Random(seed)
     client = w.add_client()
     for name in ("a", "b"):
-        node = w.add_node(name, workers=chance.choice((1, 2)), slots=2)
-        node.store.limit = 350
-        node.store.has_disk = True
-        node.store.disk_faults = faults
-        node.core.settings = NodeSettings(target=chance.choice((0, 200)), room_patience=1.0)
+        storage = Storage(350, chance.choice((0, 200)), AMPLE)
+        node = w.add_node(name, chance.choice((1, 2)), slots=2, storage=storage)
+        node.store.disk_flips = faults
+    w.settle_members()
     graph = Graph()
-    first = add_layer(graph, "b1", [()] * 12, [b"%d" % k for k in range(12)])
-    pairs = [tuple(chance.sample(range(first, first + 12), 2)) for _ in range(8)]
-    second = add_layer(graph, "b2", pairs)
-    last = add_layer(graph, "s3", [tuple(range(second, second + 8))])
-    graph.outputs.append((second, 5))
-    graph.outputs.append((last, 1))
-    for k, letters in enumerate((b"b1", b"b2", b"s3")):
-        sources: Any = ([()] * 12, pairs, [tuple(range(second, second + 8))])[k]
-        for at, inputs in enumerate(sources):
-            task = client.next + (first, second, last)[k] + at
-            constant = b"%d" % at if k == 0 else b""
-            taken = [(client.next + source, None) for source in inputs]
-            w.specs[task] = w.spec(letters, constant, taken)
+    pairs = [tuple(chance.sample(range(12), 2)) for _ in range(8)]
+    layers: list[tuple[str, list[Any]]] = [
+        ("b1", [()] * 12),
+        ("b2", pairs),
+        ("s3", [tuple(range(12, 20))]),
+    ]
+    for name, inputs in layers:
+        constants = [b"%d" % k for k in range(12)] if name == "b1" else None
+        first = client.next + add_layer(graph, name, inputs, constants)
+        for at, sources in enumerate(inputs):
+            taken = [(client.next + source, None) for source in sources]
+            constant = constants[at] if constants else b""
+            w.model.add(first + at, Spec(name.encode(), constant, taken))
+    graph.outputs = [(12, 5), (20, 1)]
     client.submit(graph)
-    w.run()
+    w.run_until(lambda: any(node.store.spilled for node in w.nodes), 10.0)
+    w.run_until_quiet()
     outcomes = list(client.wanted.values())
     assert len(outcomes) == 6
     assert all(isinstance(outcome, bytes) for outcome in outcomes)
     client.release(list(client.wanted))
-    w.run()
+    w.run_until_quiet()
     assert [node.store.used + node.store.spilled for node in w.nodes] == [0, 0]
     for node in w.nodes:
         check_empty(node.core)

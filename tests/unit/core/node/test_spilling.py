@@ -397,7 +397,7 @@ def test_a_check_of_what_is_freed_meanwhile_keeps_its_range(rig: Any) -> None:
     place = r.core.results[1].place
     r.core.spilling.open(1)
     r.bench.tell(Free([1], []))
-    assert r.store.leases[place, HOLDER] == 1
+    assert r.store.leases[place] == {HOLDER: 1}
     r.do()
     assert place not in r.store.bytes
     assert r.opened == [1]

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from zcluster.core.scheduler.arrival import CALL_VALUE
 from zcluster.core.scheduler.invariants import check_empty
+from zcluster.graph.layers import Graph
 from zcluster.protocol.messages import (
     Assign,
     Cancel,
+    Cancelled,
+    Coordinate,
     Drop,
     ErrorInfo,
     Failed,
@@ -17,7 +21,10 @@ from zcluster.protocol.messages import (
     Needs,
     Recalled,
     Release,
+    Resolved,
     Retry,
+    Scattered,
+    Want,
 )
 from zcluster.types import Reschedule
 
@@ -30,6 +37,18 @@ def submit(desk: Any, client: Any, graph: Any, needs: Needs, retries: int = 0) -
     layer.options = layer.options._replace(needs=needs, retries=retries)
     first: int = desk.submit(client, graph)
     return first
+
+
+def cancelled(desk: Any, name: str) -> list[int]:
+    """Flush, and take the tasks that a client was told to be cancelled."""
+    return sorted(task for message in desk.take(Cancelled, name) for task in message.tasks)
+
+
+def shared_call(graph_of: Any, key: str = "k") -> Any:
+    """Return a graph of one call whose result any client may share."""
+    graph = graph_of([()])
+    graph.layers[0].keys, graph.layers[0].shared = [key], True
+    return graph
 
 
 def errors(desk: Any, name: str = "c") -> list[tuple[int, str]]:
@@ -83,6 +102,194 @@ def test_a_finished_task_is_not_touched_by_force(desk: Any, graph_of: Any) -> No
     d.tell(client, Cancel([], "", True))
     d.flush()
     assert d.state.forced == set()
+
+
+# --- what others want ---------------------------------------------------------------------------
+
+
+def test_what_another_client_wants_goes_on_without_the_one_that_cancels(
+    desk: Any, graph_of: Any
+) -> None:
+    """The one who submitted it, and the one who came later, are alike."""
+    d = desk()
+    one, two, node = d.client("one"), d.client("two"), d.node(slots=2)
+    first = d.submit(one, graph_of([()] * 2))
+    d.tell(two, Want([first, first + 1]))
+    d.flush()
+    d.tell(one, Cancel([first]))
+    d.tell(two, Cancel([first + 1]))
+    assert d.take(Drop) == []
+    assert (cancelled(d, "one"), cancelled(d, "two")) == ([first], [first + 1])
+    d.finish(node, [first, first + 1])
+    d.flush()
+    told = [(name, m.tasks) for name, m, _ in d.messages if isinstance(m, Resolved)]
+    assert sorted(told) == [("one", [first + 1]), ("two", [first])]
+    d.tell(one, Release([first, first + 1]))
+    d.tell(two, Release([first, first + 1]))
+    d.later()
+    check_empty(d.state)
+
+
+def test_it_ends_when_the_last_one_cancels(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    first = d.submit(one, graph_of([()]))
+    d.tell(two, Want([first]))
+    d.flush()
+    for client in (one, two):
+        d.tell(client, Cancel([first]))
+    assert d.word(first) == "cancelled"
+    assert d.take(Drop, "n") == [Drop([first])]
+
+
+def test_force_ends_it_for_everybody(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    first = d.submit(one, graph_of([()], [(0,)]))
+    d.tell(two, Want([first + 1]))
+    d.flush()
+    d.tell(one, Cancel([first], "enough", True))
+    assert d.take(Drop, "n") == [Drop([first], force=True)]
+    assert cancelled(d, "two") == [first + 1]
+
+
+def test_force_after_a_cancel_that_left_it_to_others(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    first = d.submit(one, graph_of([()]))
+    d.tell(two, Want([first]))
+    d.flush()
+    d.tell(one, Cancel([first]))
+    d.tell(one, Cancel([first], "", True))
+    assert d.take(Drop, "n") == [Drop([first], force=True)]
+    assert cancelled(d, "two") == [first]
+
+
+def test_force_stops_what_runs_on_after_everybody_let_go_of_it(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    # Something that takes it keeps the row.
+    first = d.submit(one, graph_of([()], [(0,)]))
+    d.tell(two, Want([first]))
+    d.flush()
+    d.tell(one, Cancel([first]))
+    d.tell(two, Release([first]))
+    assert d.word(first) == "released"
+    assert [message.force for message in d.take(Drop, "n")] == [False]
+    d.tell(one, Cancel([first], "", True))
+    assert d.take(Drop, "n") == [Drop([first], force=True)]
+
+
+def test_an_input_of_what_another_client_wants_stays(desk: Any, graph_of: Any) -> None:
+    """And of what takes it, only that which nobody else needs ends."""
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    node = d.node(slots=2)
+    # 0 -> 1 -> 2 (wanted by two), 1 -> 3, 0 -> 4
+    first = d.submit(one, graph_of([()], [(0,)], [(1,)], [(1,)], [(0,)]))
+    d.tell(two, Want([first + 2]))
+    d.flush()
+    d.tell(one, Cancel([first]))
+    assert cancelled(d, "one") == [*range(first, first + 5)]
+    assert cancelled(d, "two") == []
+    ended = {first + k for k in range(5) if d.word(first + k) == "cancelled"}
+    assert ended == {first + 3, first + 4}
+    for task in range(first, first + 3):
+        d.flush()
+        d.finish(node, [task])
+    assert [m.tasks for m in d.take(Resolved, "two")] == [[first + 2]]
+    assert d.take(Resolved, "one") == []
+
+
+def test_a_layer_that_others_take_all_of_stays(desk: Any, graph_of: Any, add_layer: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node(slots=4)
+    graph = graph_of([()] * 3)
+    add_layer(graph, "all", [()] * 2, whole=[0])
+    first = d.submit(one, graph)
+    d.tell(two, Want([first + 4]))
+    d.flush()
+    d.tell(one, Cancel([first, first + 1]))
+    # Of the two that take them, one is wanted by nobody any more.
+    words = d.words(range(first, first + 5))
+    assert [word == "cancelled" for word in words] == [False, False, False, True, False]
+    d.tell(one, Cancel([first], "", True))
+    assert cancelled(d, "two") == [first + 4]
+
+
+def test_an_equal_call_of_another_client_keeps_the_call(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    node = d.node()
+    first = d.submit(one, shared_call(graph_of))
+    equal = d.submit(two, shared_call(graph_of))
+    d.flush()
+    d.tell(one, Cancel([first]))
+    assert cancelled(d, "one") == [first]
+    d.finish(node, [first])
+    d.assigned()
+    assert d.word(equal) != "cancelled"
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "cancelled before"])
+def test_force_goes_from_an_equal_call_to_the_one_that_runs(
+    desk: Any, graph_of: Any, before: bool
+) -> None:
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    first = d.submit(one, shared_call(graph_of))
+    equal = d.submit(two, shared_call(graph_of))
+    d.flush()
+    if before:
+        d.tell(two, Cancel([equal]))
+        assert d.word(first) == "assigned"
+    d.tell(two, Cancel([equal], "", True))
+    assert d.word(first) == "cancelled"
+    assert cancelled(d, "one") == [first]
+    (drop,) = d.take(Drop, "n")
+    assert drop.force
+    assert first in drop.tasks
+
+
+def test_what_is_published_is_wanted(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client = d.client()
+    d.node()
+    first = d.submit(client, graph_of([()]))
+    d.flush()
+    d.tell(client, Coordinate(1, "dataset", "x", "publish", tasks=[first], keys=["k"]), [b"v"])
+    d.tell(client, Cancel([first]))
+    assert d.word(first) == "assigned"
+
+
+def test_data_that_its_client_gives_up_is_lost_to_all(desk: Any, add_layer: Any) -> None:
+    """Nobody else has it: others must not wait for it."""
+
+    def data_graph() -> Graph:
+        graph = Graph()
+        add_layer(graph, "data", [()], call=CALL_VALUE, function=None)
+        return graph
+
+    d = desk()
+    one, two = d.client("one"), d.client("two")
+    d.node()
+    data = d.submit(one, data_graph())
+    d.tell(two, Want([data]))
+    d.tell(one, Cancel([data], "no node takes it"))
+    assert cancelled(d, "two") == [data]
+    # Who does not have it gives up its own want alone.
+    data = d.submit(one, data_graph())
+    d.tell(two, Want([data]))
+    d.tell(two, Cancel([data]))
+    assert d.word(data) == "waiting"
+    d.tell(one, Scattered([data], [0], [9]))
+    assert d.word(data) == "finished"
 
 
 # --- time limits --------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from zcluster.core.scheduler.invariants import check, check_empty
-from zcluster.core.scheduler.pages import PASSING, WANTED
 from zcluster.core.scheduler.states import State
 from zcluster.errors import InvariantError
 
@@ -66,7 +65,6 @@ PLANTED: list[tuple[Callable[[Any, int], None], str]] = [
     (set_column("kin", 0, 0), "kin 0"),
     (set_column("node", 0, 7), "not here"),
     (set_column("node", 3, 7), "not here"),
-    (set_column("flags", 3, WANTED | PASSING), "passing"),
     (plant_heir, "heirs"),
     (plant_page, "live rows"),
     (plant_layer, "forgotten"),
@@ -98,6 +96,26 @@ def test_a_planted_contradiction_is_found(
     check(d.state)
     plant(d, first)
     with pytest.raises(InvariantError, match=match):
+        check(d.state)
+
+
+def test_an_input_that_was_forgotten_before_its_consumer_is_found(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    graph = graph_of([(), (0,)])
+    graph.want([1])
+    first = d.submit(client, graph)
+    d.flush()
+    d.finish(node, [first])
+    d.flush()
+    d.finish(node, [first + 1])
+    d.flush()
+    check(d.state)
+    page, row = d.row(first)
+    page.state[row] = State.FORGOTTEN
+    page.live -= 1
+    page.layer[row].forgotten += 1
+    with pytest.raises(InvariantError, match=f"it lists {first}, which is forgotten"):
         check(d.state)
 
 

@@ -107,6 +107,112 @@ def test_what_one_client_had_run_again_is_told_to_the_other(desk: Any, graph_of:
     assert [name for name, m, _ in d.messages if isinstance(m, Resolved)] == ["two"]
 
 
+def begun_once(d: Any, graph_of: Any) -> tuple[Any, Any, int]:
+    """Return a client, a node, and a task that runs at most once and failed, with two upon it."""
+    client, node = d.client(), d.node()
+    graph = graph_of(("once", [()]), ("use", [(0,), (1,)]))
+    graph.layers[0].options = graph.layers[0].options._replace(needs=Needs(at_most_once=True))
+    first = d.submit(client, graph)
+    d.assigned()
+    d.fail(node, first)
+    d.take(Failed)
+    return client, node, first
+
+
+def test_an_input_that_runs_at_most_once_has_to_be_named(desk: Any, graph_of: Any) -> None:
+    """Who retries what failed of it need not know that it would run a second time."""
+    d = desk()
+    client, _, first = begun_once(d, graph_of)
+    d.tell(client, Retry([first + 2]))
+    assert d.assigned() == {}
+    (failed,) = d.take(Failed)[-1:]
+    told = {error.origin: error for error in failed.errors}
+    assert set(told) == {first}
+    error = told[first]
+    assert (error.kind, error.type_name) == ("input", "zcluster.errors.TaskLost")
+    assert error.message == (
+        "once runs at most once, and it failed (ValueError: no); it may have done part of its "
+        "work, and is not run again: see what it did, then retry its own future or submit it anew"
+    )
+    # Its own failure is what it was.
+    assert d.state.failures[first].error.kind == "task"
+    d.tell(client, Retry([first, first + 2]))
+    assert d.assigned()["n"][0] == first
+
+
+def test_one_that_was_lost_says_so_itself(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client = d.client()
+    node = d.node()
+    graph = graph_of(("once", [()]), ("use", [(0,)]))
+    graph.layers[0].options = graph.layers[0].options._replace(needs=Needs(at_most_once=True))
+    first = d.submit(client, graph)
+    d.assigned()
+    d.core.on_gone(node.peer, "killed", d.now)
+    d.node("other")
+    d.take(Failed)
+    d.tell(client, Retry([first + 1]))
+    (failed,) = d.take(Failed)
+    assert failed.tasks == [first + 1]
+    assert "runs at most once, and" in failed.errors[0].message
+    assert failed.errors[0].message.count("runs at most once") == 1
+    assert d.assigned() == {}
+
+
+def test_all_of_a_layer_that_runs_at_most_once_has_to_be_named_too(
+    desk: Any, graph_of: Any, add_layer: Any
+) -> None:
+    d = desk()
+    client, node = d.client(), d.node(slots=2)
+    graph = graph_of([()] * 2, needs=Needs(at_most_once=True))
+    add_layer(graph, "all", [()], whole=[0])
+    first = d.submit(client, graph)
+    d.assigned()
+    d.finish(node, [first])
+    d.fail(node, first + 1)
+    d.take(Failed)
+    d.tell(client, Retry([first + 2]))
+    (failed,) = d.take(Failed)
+    assert (failed.tasks, failed.errors[0].origin) == ([first + 2], first + 1)
+    assert "runs at most once" in failed.errors[0].message
+    assert d.assigned() == {}
+
+
+def test_one_that_has_not_begun_needs_no_name(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client(), d.node()
+    graph = graph_of(("in", [()]), ("once", [(0,)]), ("use", [(1,)]))
+    graph.layers[1].options = graph.layers[1].options._replace(needs=Needs(at_most_once=True))
+    first = d.submit(client, graph)
+    d.flush()
+    d.fail(node, first)
+    d.flush()
+    d.messages.clear()
+    d.tell(client, Retry([first + 2]))
+    for task in range(first, first + 3):
+        d.flush()
+        d.finish(node, [task])
+    assert d.word(first + 2) == "finished"
+
+
+def test_who_retries_an_equal_call_has_named_it(desk: Any, graph_of: Any) -> None:
+    d = desk()
+    client, node = d.client("one"), d.node()
+    other = d.client("two")
+    graphs = [graph_of([()], needs=Needs(at_most_once=True)) for _ in range(2)]
+    for graph in graphs:
+        graph.layers[0].keys, graph.layers[0].shared = ["k"], True
+    first, equal = (
+        d.submit(who, graph) for who, graph in zip((client, other), graphs, strict=True)
+    )
+    d.flush()
+    d.fail(node, first)
+    d.flush()
+    d.messages.clear()
+    d.tell(other, Retry([equal]))
+    assert d.assigned() == {"n": [first]}
+
+
 def test_only_named_exceptions_are_tried_again(desk: Any, graph_of: Any) -> None:
     d = desk()
     client, node = d.client(), d.node()
