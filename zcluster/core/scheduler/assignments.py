@@ -206,7 +206,8 @@ class AssignBatch:
         """Mark as passing what only tasks assigned to the same node need.
 
         Decided when the batch leaves, because consumers are assigned after
-        their inputs, mostly in the same batch.
+        their inputs, mostly in the same batch. What a consumer with retries takes
+        is kept: it would have to be made again, and some tasks may not run twice.
         """
         pages, wants = self._s.pages, self._s.wants
         index = self._node.index
@@ -223,7 +224,11 @@ class AssignBatch:
             if passing:
                 other = pages[heir >> PAGE_BITS]
                 at = heir - other.start
-                passing = other.state[at] == _ASSIGNED and other.node[at] == index
+                passing = (
+                    other.state[at] == _ASSIGNED
+                    and other.node[at] == index
+                    and not other.layer[at].retries
+                )
             if passing and more is not None:
                 passing = all(self._has(consumer) for consumer in more)
             if passing:
@@ -232,7 +237,9 @@ class AssignBatch:
         return flags
 
     def _has(self, task: int) -> bool:
-        """Whether a task is assigned to the node."""
+        """Whether a task is assigned to the node, and runs once."""
         page = self._s.pages[task >> PAGE_BITS]
         row = task - page.start
-        return page.state[row] == _ASSIGNED and page.node[row] == self._node.index
+        if page.state[row] != _ASSIGNED or page.node[row] != self._node.index:
+            return False
+        return not page.layer[row].retries

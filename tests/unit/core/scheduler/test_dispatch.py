@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from zcluster.protocol.messages import Assign, Blocked, Cancel, Release, Workers
 
 
@@ -127,6 +129,20 @@ def test_what_the_client_wants_is_not_passing(desk: Any, graph_of: Any) -> None:
     d.submit(client, graph_of([(), (0,)]))
     (assign,) = d.take(Assign)
     assert assign.flags == [0, 0]
+
+
+@pytest.mark.parametrize("consumers", [1, 2])
+def test_what_a_task_with_retries_takes_is_not_passing(
+    desk: Any, graph_of: Any, consumers: int
+) -> None:
+    """It may fail and take its inputs again."""
+    d = desk()
+    client, _ = d.client(), d.node(slots=4)
+    graph = graph_of([(), *[(0,)] * consumers], retries=1)
+    graph.outputs = [(1, consumers)]
+    d.submit(client, graph)
+    (assign,) = d.take(Assign)
+    assert not any(assign.flags)
 
 
 def test_only_named_workers_run_a_restricted_task(desk: Any, graph_of: Any) -> None:
