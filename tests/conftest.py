@@ -116,7 +116,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         _read.add(item.nodeid.partition("::")[0])
         for kind, proven in _proven.items():
-            names = {_filled(name, item) for mark in item.iter_markers(kind) for name in mark.args}
+            names = {name for mark in item.iter_markers(kind) for name in mark.args}
+            if kind == "proves":
+                names = {_filled(name, item) for name in names}
             if names:
                 proven[item.nodeid] = sorted(names)
 

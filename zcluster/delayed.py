@@ -24,35 +24,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import MethodType, ModuleType
-from typing import Any, NamedTuple, NoReturn, overload
+from typing import Any, NoReturn, overload
 
 from zcluster.collection.base import Lowered
+from zcluster.collection.calls import Frozen, Lowering
 from zcluster.collection.compute import Computable
-from zcluster.errors import InvalidArgument, InvalidGraph
+from zcluster.errors import InvalidArgument
 from zcluster.graph.annotations import current_options
-from zcluster.graph.conversion import (
-    NO_FUNCTION,
-    ONE_LITERAL,
-    Rows,
-    Templates,
-    are_plain,
-    number_tasks,
-)
-from zcluster.graph.layers import Graph, LargeArgument, Options
-from zcluster.graph.order import order_graph
+from zcluster.graph.layers import Options
 from zcluster.protocol.blobs import Plan
-from zcluster.protocol.callables import Packed, callable_name, pack_callable
+from zcluster.protocol.callables import callable_name
 from zcluster.protocol.calls import (
     CALL_ALIAS,
-    CALL_PACKED,
-    CALL_VALUE,
-    LARGE_ARGUMENT,
     PackedCall,
-    pack_call,
     reduce_as_input,
 )
-from zcluster.protocol.held import HeldCall, container_parts, hold_call, passes_objects
-from zcluster.protocol.objects import ATOMS, dumps_small, plan
+from zcluster.protocol.held import container_parts, passes_objects
+from zcluster.protocol.objects import ATOMS
 from zcluster.protocol.tokens import tokenize
 
 __all__ = ["Delayed", "DelayedAttr", "DelayedLeaf", "delayed"]
@@ -78,21 +66,6 @@ def _reflected(function: Callable[..., Any], name: str) -> Callable[..., Delayed
     return method
 
 
-class _Frozen(NamedTuple):
-    """A call that was packed already: what a `Delayed` becomes when it is pickled."""
-
-    function: Packed | None
-    call: PackedCall
-    inputs: list[Any]
-
-
-class _Held(NamedTuple):
-    """A call of objects that are here; None: the node has a value, which is its argument."""
-
-    call: HeldCall | None
-    inputs: list[Any]
-
-
 class Delayed(Computable):
     """A value that will be computed.
 
@@ -113,7 +86,7 @@ class Delayed(Computable):
     __zcluster_input__ = True
 
     _name: str  # the key's prefix
-    _function: Callable[..., Any] | _Frozen | None  # None: the only argument is the value
+    _function: Callable[..., Any] | Frozen | None  # None: the only argument is the value
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _key: str | None
@@ -124,7 +97,7 @@ class Delayed(Computable):
     def __init__(
         self,
         name: str,
-        function: Callable[..., Any] | _Frozen | None,
+        function: Callable[..., Any] | Frozen | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         key: str | None = None,
@@ -158,7 +131,7 @@ class Delayed(Computable):
     @staticmethod
     def __zcluster_lower__(collections: Sequence[Delayed]) -> Lowered:
         """Return a graph of the calls, and how to pick the results from its outputs."""
-        graph, tasks = _Lowering(collections, passes_objects()).build()
+        graph, tasks = Lowering(Delayed, collections, passes_objects()).build()
         places = graph.want(tasks)
         return graph, _Rebuild(collections, [places[task] for task in tasks])
 
@@ -170,11 +143,11 @@ class Delayed(Computable):
 
     def __zcluster_outside__(self) -> Any:
         """Pickle the whole expression, outside a call, as a flat list of packed calls."""
-        lowering = _Lowering([self])
+        lowering = Lowering(Delayed, [self])
         lowering.read()
         records = []
         for node, one in zip(lowering.nodes, lowering.calls, strict=True):
-            assert isinstance(one, _Frozen)  # nothing is held in a pickle
+            assert isinstance(one, Frozen)  # nothing is held in a pickle
             function, call, inputs = one
             large = None if call.plan is None else call.plan.tobytes()
             # A number for an input in this list; what else there is travels as it is.
@@ -396,7 +369,7 @@ def _call(
 def _made(node: Delayed, result: Any) -> Delayed:
     """Return a node of the same key whose value is there, or on its way as a future."""
     if getattr(type(result), "__zcluster_input__", False):
-        function = _Frozen(None, PackedCall(CALL_ALIAS, None, None, []), [result])
+        function = Frozen(None, PackedCall(CALL_ALIAS, None, None, []), [result])
         return Delayed(node._name, function, (), {}, node.key, node._length, node._pure)
     return Delayed(node._name, None, (result,), {}, node.key, node._length, node._pure)
 
@@ -485,151 +458,16 @@ def _holds_inputs(value: Any) -> bool:
     return children is not None and any(map(_holds_inputs, children[0]))
 
 
-# Lowering ------------------------------------------------------------------------------------
-
-
-class _Lowering:
-    """Turns the nodes that some `Delayed` need into rows, without recursion."""
-
-    def __init__(self, wanted: Sequence[Delayed], holds: bool = False) -> None:
-        self.holds = holds  # calls that are made in this process
-        self.nodes: list[Delayed] = []
-        self.calls: list[_Frozen | _Held] = []
-        self.rows = Rows()
-        self._numbers: dict[int, int] = {}  # id of a node to its number
-        self._by_key: dict[str, int] = {}
-        self.wanted = [self.number(node) for node in wanted]
-
-    def number(self, node: Delayed) -> int:
-        """Return the number of a node; nodes of one key are one."""
-        number = self._numbers.get(id(node))
-        if number is not None:
-            return number
-        number = len(self.nodes)
-        if node._key is not None:
-            number = self._by_key.setdefault(node._key, number)
-        if number == len(self.nodes):
-            self.nodes.append(node)
-        else:
-            _check_same(self.nodes[number], node)
-        self._numbers[id(node)] = number
-        return number
-
-    def read(self) -> None:
-        """Pack or hold the call of each node, once."""
-        functions: dict[int, Packed] = {}  # by id: a node keeps its function
-        for node in self.nodes:  # grows meanwhile
-            holds = self.holds and type(node._function) is not _Frozen
-            call = _hold(node) if holds else _pack(node, functions)
-            self.calls.append(call)
-            for value in call.inputs:
-                if isinstance(value, Delayed):
-                    self.number(value)
-
-    def build(self) -> tuple[Graph, list[int]]:
-        """Return the graph, and the tasks of the wanted nodes."""
-        self.read()
-        rows, numbers = self.rows, self._numbers
-        graph = rows.graph
-        for node, one in zip(self.nodes, self.calls, strict=True):
-            inputs = [
-                numbers[id(value)] if isinstance(value, Delayed) else graph.add_import(value)
-                for value in one.inputs
-            ]
-            rows.keys.append(node.key)
-            option = rows.option(node._options)
-            if isinstance(one, _Held):
-                if one.call is None:
-                    rows.hold_value(node._args[0], node._pure, option)
-                else:
-                    rows.hold(node._name, one.call, inputs, node._pure, option)
-                continue
-            function, call, _ = one
-            if call.plan is not None:
-                inputs.append(graph.add_import(LargeArgument(call.plan)))
-            place = NO_FUNCTION
-            if function is not None:
-                place = rows.packed_function(node._name, function)
-            rows.add((place, call.form, node._pure, option), inputs, call.constant)
-        tasks = number_tasks(rows)
-        order_graph(graph)
-        return graph, [tasks[number] for number in self.wanted]
-
-
-def _check_same(first: Delayed, second: Delayed) -> None:
-    """Raise if two nodes of one key are not known to be equal."""
-    if first._pure and second._pure:
-        return
-    if isinstance(first._function, _Frozen) or isinstance(second._function, _Frozen):
-        return  # one is a copy of the other, by way of pickle
-    raise InvalidGraph(
-        f"two different delayed calls have the key {first.key!r}; expected each key once: name "
-        "one of them otherwise, or use one object in both places"
-    )
-
-
-# Depend on nothing but the shape of a call, so they serve the whole process.
-_templates = Templates()
-
-
-def _pack_plain(args: tuple[Any, ...]) -> PackedCall | None:
-    """Pack lazy values and plain literals the quick way; None if there is anything else."""
-    shape = 1
-    inputs, literals = [], []
-    for value in args:
-        shape += shape
-        if isinstance(value, Delayed):
-            inputs.append(value)
-        else:
-            literals.append(value)
-            shape += 1
-    if not literals or shape == ONE_LITERAL or not are_plain(literals):
-        return None
-    return PackedCall(CALL_PACKED, _templates.fill(shape, literals), None, inputs)
-
-
-def _hold(node: Delayed) -> _Held:
-    """Make the call of a node ready to be made in this process."""
-    function = node._function
-    if function is None:
-        return _Held(None, [])
-    assert not isinstance(function, _Frozen)  # looked at before
-    return _Held(*hold_call(function, node._args, node._kwargs))
-
-
-def _pack(node: Delayed, functions: dict[int, Packed]) -> _Frozen:
-    """Pack the call of a node."""
-    function = node._function
-    if isinstance(function, _Frozen):
-        return function
-    if function is None:
-        return _pack_value(node._args[0], node._name)
-    packed = functions.get(id(function))
-    if packed is None:
-        packed = functions[id(function)] = pack_callable(function)
-    call = None if node._kwargs else _pack_plain(node._args)
-    if call is None:
-        call = pack_call(node._args, node._kwargs)
-    return _Frozen(packed, call, call.inputs)
-
-
-def _pack_value(value: Any, name: str) -> _Frozen:
-    constant = dumps_small(value, LARGE_ARGUMENT)
-    if constant is not None:
-        return _Frozen(None, PackedCall(CALL_VALUE, constant, None, []), [])
-    return _Frozen(None, PackedCall(CALL_ALIAS, None, plan(value, name), []), [])
-
-
 def _thawed(records: list[Any]) -> Delayed:
     """Return the first node of what `Delayed.__zcluster_outside__` wrote."""
     nodes: list[Delayed] = []
     for name, key, length, pure, function, call, large, _ in records:
         if large is not None:
             call = call._replace(plan=Plan([large]))
-        frozen = _Frozen(function, call, [])
+        frozen = Frozen(function, call, [])
         nodes.append(Delayed(name, frozen, (), {}, key, length, pure))
     for node, record in zip(nodes, records, strict=True):
-        assert isinstance(node._function, _Frozen)  # made above
+        assert isinstance(node._function, Frozen)  # made above
         node._function.inputs.extend(nodes[v] if type(v) is int else v for v in record[-1])
     return nodes[0]
 

@@ -143,15 +143,29 @@ class Commands:
             )
 
 
-@pytest.fixture
-def commands() -> Iterator[Commands]:
-    """Return a cluster of commands, none of them started yet."""
+@contextlib.contextmanager
+def no_commands() -> Iterator[Commands]:
+    """Give a cluster of commands, none of them started yet, and end it."""
     with tempfile.TemporaryDirectory(prefix="file-") as folder:
         made = Commands(Path(folder))
         try:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """Return a cluster of commands for one test."""
+    with no_commands() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def commands_of_module() -> Iterator[Commands]:
+    """Return a cluster of commands for the tests of one file."""
+    with no_commands() as made:
+        yield made
 
 
 @pytest.fixture

@@ -162,6 +162,7 @@ def test_a_script_that_never_closes_its_client_just_ends(tmp_path: Path) -> None
     assert run(tmp_path, "no_close") == ("last line\n", "")
 
 
+@pytest.mark.slow
 def test_an_exception_of_a_task_ends_the_script_with_its_own_traceback(tmp_path: Path) -> None:
     out, err = run(tmp_path, "fails", status=1)
     assert out == "0.5\n"

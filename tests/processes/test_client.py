@@ -114,6 +114,7 @@ def test_closing_is_quick_and_leaves_nothing() -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_killed_scheduler_is_an_error_within_seconds() -> None:
     with Client(n_workers=1, threads_per_worker=1) as client:
         future = client.submit(time.sleep, 60)
@@ -135,6 +136,7 @@ def test_a_scheduler_file_leads_to_the_cluster(tmp_path: Path) -> None:
         assert second.submit(operator.neg, 2).result(20) == -2
 
 
+@pytest.mark.slow
 def test_a_script_that_never_closes_ends_by_itself() -> None:
     code = (
         "from zcluster.distributed import Client\n"
@@ -205,6 +207,7 @@ def test_versions_agree_on_one_machine(client: Client) -> None:
     assert mine["no-such-package"] is None
 
 
+@pytest.mark.slow
 def test_workers_have_their_resources_and_a_killed_nanny_s_are_not_counted() -> None:
     with LocalCluster(1, 1, resources={"GPU": 2, "disk": 0.5}) as cluster:
         cluster.scale(1)

@@ -79,6 +79,7 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(folder, monkeypatch)
 
 
+@pytest.mark.slow
 def test_clocks_that_jump_a_day_and_back_have_no_effect(
     clock: Clock, commands: Commands, log: Log
 ) -> None:

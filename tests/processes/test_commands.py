@@ -243,6 +243,7 @@ def test_a_lost_scheduler_ends_the_cluster_and_says_so() -> None:
             cluster.check_running()
 
 
+@pytest.mark.slow
 def test_a_lost_nanny_is_replaced() -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1) as cluster:
         wait_until(lambda: len(data_sockets()) == 1)

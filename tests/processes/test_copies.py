@@ -26,6 +26,7 @@ def make(path: str, number: int) -> np.ndarray:
     return np.full(50_000, number)
 
 
+@pytest.mark.slow
 def test_copies_survive_a_node_and_results_are_spread(
     commands: Commands, log: Log, until: Callable[..., None]
 ) -> None:

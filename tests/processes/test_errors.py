@@ -20,7 +20,7 @@ import pytest
 import zcluster
 from zcluster import delayed
 from zcluster.client.client import Client
-from zcluster.errors import DataLost, InvalidArgument, RemoteError, WorkerKilledError
+from zcluster.errors import ClusterError, DataLost, InvalidArgument, RemoteError, WorkerKilledError
 
 pytestmark = pytest.mark.processes
 
@@ -83,8 +83,8 @@ def run_script(folder: Path, how: str, **environ: str) -> list[str]:
     "how",
     [
         "result",
-        "compute",
         "threads",
+        pytest.param("compute", marks=pytest.mark.slow),
         pytest.param("gather", marks=pytest.mark.slow),
         pytest.param("input", marks=pytest.mark.slow),
     ],
@@ -114,6 +114,7 @@ def test_a_script_that_fails_shows_the_user_s_frames_and_six_lines_more_at_most(
         assert text.endswith("called with (1, 0)") or how == "gather"
 
 
+@pytest.mark.slow
 def test_the_environment_shows_all_frames(tmp_path: Path) -> None:
     text = "\n".join(run_script(tmp_path, "result", ZCLUSTER_FULL_TRACEBACK="1"))
     assert "zcluster/client/future.py" in text
@@ -196,7 +197,7 @@ def die(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_killed_worker_is_told_quickly_with_its_cause(
     kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +229,7 @@ def crash() -> None:
 
 
 def test_a_fault_is_told_once_in_the_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with Client(n_workers=1, threads_per_worker=1) as client:
+    with Client(n_workers=1, threads_per_worker=1, allowed_failures=1) as client:
         future = client.submit(crash)
         error = future.exception(20)
     assert isinstance(error, WorkerKilledError)
@@ -266,8 +267,10 @@ elif how == "client":
     "how",
     [
         "run",
-        "client",
-        *(pytest.param(how, marks=pytest.mark.slow) for how in ("lock", "recreate", "upload")),
+        *(
+            pytest.param(how, marks=pytest.mark.slow)
+            for how in ("client", "lock", "recreate", "upload")
+        ),
     ],
 )
 def test_no_call_of_a_client_shows_frames_of_zcluster(tmp_path: Path, how: str) -> None:
@@ -343,6 +346,16 @@ def test_large_arguments_of_a_failed_call_are_still_there(client: Client) -> Non
 def test_a_call_without_error_gives_its_result(client: Client) -> None:
     assert client.recreate(client.submit(ratio, 4, 2)) == 2
     assert client.recreate(client.map(abs, [-3])[0]) == 3
+
+
+def test_a_nanny_that_cannot_do_what_it_is_told_ends_the_cluster(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It would be started for ever; and whoever waits for workers is told."""
+    variable = "ZCLUSTER_WORKER__MEMORY__TARGET"
+    with pytest.raises(ClusterError, match=r"ended with exit status 2: .* says on standard error"):
+        Client(n_workers=1, threads_per_worker=1, env={variable: "x"})
+    assert f"{variable} sets worker.memory.target to 'x', expected" in capfd.readouterr().err
 
 
 def test_what_cannot_be_meant_is_told_at_the_call(client: Client) -> None:

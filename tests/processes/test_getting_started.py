@@ -34,6 +34,7 @@ def test_every_block_is_python_or_commands_or_the_installation() -> None:
     assert len(blocks()) == len(_LAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(_LAST)))
 def test_a_block_of_commands_works_as_printed(number: int, tmp_path: Path) -> None:
     commands = os.path.dirname(sys.executable)

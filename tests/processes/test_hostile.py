@@ -56,7 +56,6 @@ pytestmark = pytest.mark.processes
 
 Until = Callable[..., None]
 MIB = 1 << 20
-PLACES = ("scheduler", "workers", "data", "door")
 
 
 class Target:
@@ -104,14 +103,29 @@ class Target:
         assert grown < 64 * MIB, f"scheduler and nanny have grown by {grown / MIB:.0f} MiB"
 
 
-@pytest.fixture
-def target(commands: Commands) -> Iterator[Target]:
+@contextlib.contextmanager
+def attacked(commands: Commands) -> Iterator[Target]:
+    """Start what strangers will find."""
     commands.start_scheduler()
     commands.start_node("a")
     with Client(scheduler_file=commands.file) as client:
         client.wait_for_workers(1, 20)
         client.submit(len, client.submit(bytes, 300_000)).result(10)  # all is imported and mapped
         yield Target(commands, client)
+
+
+@pytest.fixture
+def target(commands: Commands) -> Iterator[Target]:
+    """A cluster for one test: it hears a nanny speak of strangers, or leaves things behind."""
+    with attacked(commands) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def lasting(commands_of_module: Commands) -> Iterator[Target]:
+    """A cluster that has to stand what several tests do to it."""
+    with attacked(commands_of_module) as target:
+        yield target
 
 
 # -------------------------------------------------------------------------- below ZeroMQ
@@ -143,11 +157,28 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_bytes_that_are_not_for_us_are_refused_and_counted(
+def test_bytes_that_are_not_for_the_scheduler_are_refused_and_counted(
+    lasting: Target, until: Until
+) -> None:
+    before = lasting.refused()
+    send_streams(lasting, "scheduler")
+    lasting.check()
+    until(lambda: lasting.refused() >= before + 4, 20, "a count of what was refused")
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["data", *(pytest.param(place, marks=pytest.mark.slow) for place in ("workers", "door"))],
+)
+def test_bytes_that_are_not_for_a_nanny_are_refused_and_counted(
     target: Target, place: str, until: Until
 ) -> None:
-    before = target.refused()
+    send_streams(target, place)
+    target.check()
+    wait_refused(target, until, place)
+
+
+def send_streams(target: Target, place: str) -> None:
     for name, data in STREAMS.items():
         with target.connect(place) as stranger:
             # A peer that is cut off while it still talks may see the end in several ways.
@@ -155,11 +186,6 @@ def test_bytes_that_are_not_for_us_are_refused_and_counted(
                 stranger.sendall(data)
             if "huge" in name and place != "door":
                 assert_cut_off(stranger, name)
-    target.check()
-    if place == "scheduler":
-        until(lambda: target.refused() >= before + 4, 20, "a count of what was refused")
-    else:
-        wait_refused(target, until, place)
 
 
 def wait_refused(target: Target, until: Until, place: str) -> None:
@@ -187,16 +213,16 @@ def assert_cut_off(stranger: socket.socket, name: str) -> None:
         pytest.fail(f"{name}: the connection was not closed")
 
 
-def test_a_thousand_connections_that_declare_much_take_no_memory(target: Target) -> None:
+def test_a_thousand_connections_that_declare_much_take_no_memory(lasting: Target) -> None:
     """What a frame declares is not reserved before it comes."""
     declared = b"\x02" + struct.pack(">Q", 60 << 20)  # just allowed
     with contextlib.ExitStack() as open_ones:
         for place in ("scheduler", "workers", "data"):
             for _ in range(100):
-                stranger = open_ones.enter_context(target.connect(place))
+                stranger = open_ones.enter_context(lasting.connect(place))
                 stranger.sendall(GREETING + ready_command() + declared + bytes(1000))
-        target.check()
-    target.check()
+        lasting.check()
+    lasting.check()
 
 
 def test_plain_tcp_stands_the_same(commands: Commands) -> None:
@@ -274,21 +300,26 @@ GARBAGE = (
 )
 
 
-@pytest.mark.parametrize("place", ["scheduler", "workers", "data"])
-def test_messages_that_are_none_are_refused_and_counted(
-    target: Target, place: str, until: Until
-) -> None:
-    before = target.refused()
+def send_garbage(target: Target, place: str) -> None:
     for frames in GARBAGE:
         with Stranger(target.paths[place]) as stranger:
             if frames:
                 stranger.send(*frames)
     target.check()
-    if place == "scheduler":
-        expected = before + len(GARBAGE) - 1
-        until(lambda: target.refused() >= expected, 20, "a count of what was refused")
-    else:
-        wait_refused(target, until, place)
+
+
+def test_messages_that_are_none_are_refused_and_counted(lasting: Target, until: Until) -> None:
+    expected = lasting.refused() + len(GARBAGE) - 1
+    send_garbage(lasting, "scheduler")
+    until(lambda: lasting.refused() >= expected, 20, "a count of what was refused")
+
+
+@pytest.mark.parametrize("place", ["data", pytest.param("workers", marks=pytest.mark.slow)])
+def test_messages_that_are_none_are_refused_by_a_nanny(
+    target: Target, place: str, until: Until
+) -> None:
+    send_garbage(target, place)
+    wait_refused(target, until, place)
 
 
 def node_info(name: str) -> NodeInfo:
@@ -298,21 +329,21 @@ def node_info(name: str) -> NodeInfo:
 
 @pytest.mark.parametrize("role", ["client", "node"])
 def test_a_member_that_talks_nonsense_is_put_out_alone(
-    target: Target, role: str, until: Until
+    lasting: Target, role: str, until: Until
 ) -> None:
-    before = target.refused()
+    before = lasting.refused()
     for frames in GARBAGE[2:]:
-        with Stranger(target.paths["scheduler"]) as stranger:
+        with Stranger(lasting.paths["scheduler"]) as stranger:
             stranger.greet(role, node_info("liar") if role == "node" else None)
             stranger.say(*frames[1:] or (b"",))
-    target.check()
+    lasting.check()
     # The last frames of the list are no nonsense where a goodbye is meant.
-    until(lambda: target.refused() >= before + 9, 20, "a count of what was refused")
-    until(lambda: list(target.client.scheduler_info()["workers"]) == ["a-0"])
+    until(lambda: lasting.refused() >= before + 9, 20, "a count of what was refused")
+    until(lambda: list(lasting.client.scheduler_info()["workers"]) == ["a-0"])
 
 
-def test_a_wrong_version_and_an_unknown_role_are_told_why(target: Target) -> None:
-    with Stranger(target.paths["scheduler"]) as stranger:
+def test_a_wrong_version_and_an_unknown_role_are_told_why(lasting: Target) -> None:
+    with Stranger(lasting.paths["scheduler"]) as stranger:
         for hello, reason in (
             (Hello("client", (99, 0), "9.9", "3", bytes(16)), b"same version"),
             (Hello("spy", PROTOCOL, "1", "3", bytes(16)), b"role"),
@@ -323,7 +354,7 @@ def test_a_wrong_version_and_an_unknown_role_are_told_why(target: Target) -> Non
             answer = stranger._socket.recv_multipart()[0]
             assert b"refused" in answer
             assert reason in answer
-    target.check()
+    lasting.check()
 
 
 # ------------------------------------------------- well-formed messages that make no sense
@@ -426,10 +457,10 @@ def replaced(value: Any, path: tuple[int, ...], number: int) -> Any:
     return items
 
 
-def test_a_submission_with_one_wrong_number_harms_nobody_else(target: Target) -> None:
+def test_a_submission_with_one_wrong_number_harms_nobody_else(lasting: Target) -> None:
     message, frames = submission()
     right = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
-    with Stranger(target.paths["scheduler"]) as stranger:
+    with Stranger(lasting.paths["scheduler"]) as stranger:
         stranger.greet("client")
         stranger.say(message, *frames)
         while b"resolved" not in (heard := stranger._socket.recv_multipart())[0]:
@@ -438,16 +469,16 @@ def test_a_submission_with_one_wrong_number_harms_nobody_else(target: Target) ->
     for path in places_of_numbers(right):
         wrong = right
         for number in (-1, 1, 2, 5, 1 << 31, 1 << 40, (1 << 63) - 1):
-            with Stranger(target.paths["scheduler"]) as stranger:
+            with Stranger(lasting.paths["scheduler"]) as stranger:
                 stranger.greet("client")
                 wrong = replaced(right, path, number)
                 stranger.say(msgspec.msgpack.encode(wrong), *frames)
-        target.check_alive(f"one like {wrong}")
-        assert target.client.submit(abs, -1, pure=False).result(20) == 1, f"after one like {wrong}"
-    target.check()
+        lasting.check_alive(f"one like {wrong}")
+        assert lasting.client.submit(abs, -1, pure=False).result(20) == 1, f"after one like {wrong}"
+    lasting.check()
 
 
-@pytest.mark.parametrize("place", ["data", "workers"])
+@pytest.mark.parametrize("place", ["data", pytest.param("workers", marks=pytest.mark.slow)])
 def test_messages_that_contradict_themselves_do_not_end_the_nanny(
     target: Target, place: str
 ) -> None:

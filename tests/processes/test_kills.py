@@ -157,6 +157,7 @@ def test_a_task_that_kills_its_worker_three_times_fails_and_nobody_else(
     assert small_client.gather([*before, *after]) == [number * number for number in range(20)]
 
 
+@pytest.mark.slow
 def test_a_killed_task_blames_neither_the_slot_beside_it_nor_what_waits(log: Log) -> None:
     with Client(n_workers=1, threads_per_worker=2) as client:
         client.wait_for_workers(1)
@@ -217,7 +218,7 @@ def test_a_killed_scheduler_fails_every_pending_future_and_says_so(
         os.kill(cluster.pids[0], signal.SIGKILL)
         began = time.monotonic()
         for thread in (*waiting, gathering):
-            with pytest.raises(SchedulerLost, match="the scheduler is lost: ipc://"):
+            with pytest.raises(SchedulerLost, match=r"is lost: (ipc://|the local cluster's s)"):
                 thread.result(20)
     assert time.monotonic() - began < 12
     for future in futures:
@@ -282,12 +283,13 @@ def _rows(client: Client) -> int:
     return int(client.statistics()["rows"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "seconds"),
     [
         (signal.SIGINT, 8.0),
         # Its session may come back for ten seconds.
-        pytest.param(signal.SIGKILL, 20.0, marks=pytest.mark.slow),
+        (signal.SIGKILL, 20.0),
     ],
 )
 def test_what_a_client_wanted_is_released_when_it_is_gone(

@@ -101,7 +101,7 @@ PHASES = {"begin": 0.8, "started": 0.5, "ran": 0.2}
 
 #: Ends with work on its way; the word says how it waits for it.
 PENDING = """
-import asyncio, sys, threading, time
+import asyncio, random, sys, threading, time
 from zcluster.distributed import Client, as_completed
 
 async def wait_in_loop():
@@ -109,6 +109,13 @@ async def wait_in_loop():
     future = other.submit(time.sleep, 60, pure=False)
     is_waiting.set()
     await future
+
+async def come_and_go():
+    is_waiting.set()
+    while True:
+        async with Client(client.cluster, asynchronous=True) as other:
+            await other.gather([other.submit(abs, -1, pure=False), await other.scatter(1)])
+            await other.ncores()
 
 def go_on():
     while True:
@@ -129,12 +136,14 @@ daemons = {
     "iterator": [lambda: [future.result() for future in as_completed(pending)]],
     "submit": [go_on],
     "loop": [lambda: asyncio.run(wait_in_loop())],
+    "connecting": [lambda: asyncio.run(come_and_go())],
     "request": [client.ncores, lambda: client.run(time.sleep, 60)],
 }
 for waits in daemons.get(how, ()):
     threading.Thread(target=waits, daemon=True).start()
-if how == "loop":
+if how in ("loop", "connecting"):
     is_waiting.wait(20)
+    time.sleep(0.05 * random.random() if how == "connecting" else 0)
 if how == "soldier":
     client.cancel(pending)
     answer = client.submit(lambda: time.sleep(0.5) or "answered", pure=False)
@@ -149,6 +158,7 @@ WAYS = (
     "result",
     "submit",
     "loop",
+    "connecting",
     "request",
     "soldier",
 )
@@ -322,7 +332,7 @@ def end_with_pending(how: str) -> float:
     return took
 
 
-@pytest.mark.parametrize("how", ["plain", "callback", "result", "soldier"])
+@pytest.mark.parametrize("how", ["result", "connecting"])
 def test_an_interpreter_ends_with_pending_futures(how: str) -> None:
     end_with_pending(how)
 

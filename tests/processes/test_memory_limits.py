@@ -134,6 +134,7 @@ def test_what_a_task_starts_counts_too(client: Client) -> None:
 # --------------------------------------------------------------------------------- paused
 
 
+@pytest.mark.slow
 def test_a_worker_with_much_gets_no_work_until_it_has_less(
     client: Client, tmp_path: Path, until: Until
 ) -> None:

@@ -146,6 +146,7 @@ def test_outside_of_a_task_they_say_so(function: Any) -> None:
         enter()
 
 
+@pytest.mark.slow
 def test_a_task_that_nobody_can_run_fails_where_that_was_asked_for(client: Client) -> None:
     from zcluster import config
 
@@ -179,6 +180,7 @@ def blas_threads() -> tuple[str | None, set[int]]:
     return os.environ.get("OMP_NUM_THREADS"), found
 
 
+@pytest.mark.slow
 def test_a_task_of_several_threads_computes_with_so_many() -> None:
     with Client(n_workers=1, threads_per_worker=2, set_as_default=False) as client:
         assert client.submit(blas_threads, pure=False).result(30) == ("1", {1})

@@ -184,6 +184,7 @@ def test_connections_that_end_in_the_middle_of_messages_lose_and_double_nothing(
     assert set(log.counts().values()) == {1}
 
 
+@pytest.mark.slow
 def test_what_a_replaced_connection_brings_late_is_not_heard_twice(
     net: Net, log: Log, until: Until
 ) -> None:

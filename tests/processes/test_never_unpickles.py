@@ -282,6 +282,7 @@ class Keeper:
         return [self.canary, *canaries]
 
 
+@pytest.mark.slow
 def test_direct_calls_actors_and_uploads_work_under_guard(
     guarded: tuple[Commands, Client], tmp_path: Path
 ) -> None:

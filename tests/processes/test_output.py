@@ -152,7 +152,9 @@ def replace_streams() -> None:
     sys.stdout = sys.stderr = None
 
 
-@pytest.mark.parametrize("spoil", [close_streams, replace_streams])
+@pytest.mark.parametrize(
+    "spoil", [close_streams, pytest.param(replace_streams, marks=pytest.mark.slow)]
+)
 def test_a_task_that_spoils_the_streams_does_not_silence_the_next(
     spoil: Callable[[], None],
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_task_may_change_the_folder_and_the_signals(
     assert sum(client.gather(futures)) == 20
 
 
+@pytest.mark.slow
 def test_a_task_that_closes_all_descriptors_costs_its_worker_alone() -> None:
     """Row 49: it counts as killed, and what is beside it goes on."""
     with Client(n_workers=2, threads_per_worker=1) as client:
@@ -196,6 +199,7 @@ def test_a_task_that_closes_all_descriptors_costs_its_worker_alone() -> None:
         assert sum(client.gather(others)) == 50
 
 
+@pytest.mark.slow
 def test_a_script_with_a_closed_output_still_gets_its_results(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -68,7 +68,7 @@ def let_pass(client: Client, total: int, size: int) -> None:
 @pytest.mark.parametrize(
     ("store", "passing"),
     [
-        (64 * MIB, 400 * MIB),
+        (64 * MIB, 160 * MIB),
         pytest.param(1024 * MIB, 10_000 * MIB, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ],
 )
@@ -396,7 +396,7 @@ def test_a_module_beside_the_script_is_imported_by_local_workers(tmp_path: Path)
     assert said == "5 True\n"
 
 
-@pytest.mark.parametrize("host", ["", "elsewhere"])
+@pytest.mark.parametrize("host", ["", pytest.param("elsewhere", marks=pytest.mark.slow)])
 def test_a_module_that_only_the_client_has_is_there_for_workers(
     commands: Commands, tmp_path: Path, host: str
 ) -> None:

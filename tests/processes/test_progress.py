@@ -101,6 +101,7 @@ def test_ctrl_c_ends_the_bar(tmp_path: Path) -> None:
     assert left == ["began", "interrupted", "end"]
 
 
+@pytest.mark.slow
 def test_no_terminal_no_bar(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))

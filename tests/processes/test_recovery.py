@@ -165,6 +165,7 @@ def _check_restarted(client: Client, futures: list[Any], workers: int) -> None:
     assert client.gather(new) == [-number for number in range(100)]
 
 
+@pytest.mark.slow
 def test_restarts_while_thousands_of_tasks_run_and_workers_die() -> None:
     """By two clients at once too, and from a task."""
     with (

@@ -243,6 +243,7 @@ def test_a_full_disk_fails_the_task_that_needs_it_and_stalls_nobody(
         check_out_of_disk(client, 40, until)
 
 
+@pytest.mark.slow
 def test_a_limit_on_what_goes_to_disk_is_a_full_disk(
     tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +252,7 @@ def test_a_limit_on_what_goes_to_disk_is_a_full_disk(
         check_out_of_disk(client, 16, until)
 
 
+@pytest.mark.slow
 def test_without_a_limit_of_memory_nothing_of_it_is_there(tmp_path: Path) -> None:
     with Client(n_workers=1, threads_per_worker=1, memory_limit=0, local_directory=tmp_path) as c:
         assert c.submit(total, c.submit(make, 1)).result(timeout=30) == CHUNK // 8

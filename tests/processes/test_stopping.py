@@ -75,6 +75,14 @@ def sleep(path: str, seconds: float = 1000.0) -> int:
     return os.getpid()
 
 
+def spin_until(path: str, gate: str) -> str:
+    """Run until there is a file."""
+    write(path, "began")
+    while not os.path.exists(gate):
+        pass
+    return "done"
+
+
 def wait_for_event(path: str) -> bool:
     event = Event("never set")
     write(path, "began")
@@ -134,6 +142,30 @@ def test_what_was_cancelled_and_runs_on_can_be_stopped_later(client: Client, log
     assert log.lines() == ["began"]
     client.cancel(future, force=True)
     log.wait_lines(2)
+
+
+def test_what_two_clients_want_goes_on_until_it_is_forced(client: Client, log: Log) -> None:
+    gate = log.path + "-gate"
+    with Client(client.cluster, set_as_default=False) as other:
+        mine = client.submit(spin_until, log.path, gate)
+        theirs = other.submit(spin_until, log.path, gate)
+        log.wait_lines(1)
+        other.ncores()  # the answer says that the scheduler has heard of the call
+        assert mine.cancel()
+        with open(gate, "w"):
+            assert theirs.result(30) == "done"
+        assert mine.cancelled()
+        assert log.lines() == ["began"]
+
+        mine = client.submit(endless, log.path)
+        theirs = other.submit(endless, log.path)
+        log.wait_lines(2)
+        assert (client.ncores(), other.ncores()) == ({"local-0": 2}, {"local-0": 2})
+        assert theirs.cancel(force=True)
+        with pytest.raises(CancelledError):
+            mine.result(30)
+        log.wait_lines(3)
+        assert log.lines() == ["began", "began", "ended"]
 
 
 def test_a_task_that_waits_for_others_is_stopped(

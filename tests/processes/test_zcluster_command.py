@@ -86,6 +86,7 @@ def test_a_cluster_is_shown_checked_and_measured(cluster: str, commands: Command
     assert "from a-0 to b-0" in figures[-1]["what"]
 
 
+@pytest.mark.slow
 def test_without_a_cluster_one_of_this_machine_is_measured() -> None:
     lines = run("bench", "--size=1048576", "--tasks=500").stdout.splitlines()
     assert re.fullmatch(r"tasks +[\d,]+ a second +map and gather of 500 small calls", lines[1])
@@ -102,13 +103,17 @@ def test_the_live_view_goes_on_until_ctrl_c(cluster: str) -> None:
         assert "Traceback" not in terminal.text
 
 
-def test_nobody_there_is_status_3(tmp_path: Path) -> None:
-    for name in ("status", "bench", "doctor"):
-        done = run(name, f"ipc://{tmp_path}/none", "--timeout=0.2", status=3)
-        assert re.search(r"^zcluster: .*nobody answered", done.stderr, re.MULTILINE)
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    "name",
+    ["status", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bench", "doctor"))],
+)
+def test_nobody_there_is_status_3(tmp_path: Path, name: str) -> None:
+    done = run(name, f"ipc://{tmp_path}/none", "--timeout=0.2", status=3)
+    assert re.search(r"^zcluster: .*nobody answered", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_subcommand_handles_signals_as_the_command_does(cluster: str, commands: Commands) -> None:
     assert commands.scheduler is not None
     for process in (*commands.nodes.values(), commands.scheduler):

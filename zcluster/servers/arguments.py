@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from zcluster.protocol.calls import CALL_INPUTS, CALL_PACKED, CALL_SINGLE, unpack_arguments
+from zcluster.protocol.calls import (
+    CALL_INPUTS,
+    CALL_PACKED,
+    CALL_ROW,
+    CALL_SINGLE,
+    unpack_arguments,
+)
 from zcluster.protocol.objects import load_private
 
 __all__ = ["ARGUMENTS_LIMIT", "show_arguments", "show_call"]
@@ -63,13 +69,21 @@ def show_call(form: int, constant: Any, inputs: Sequence[Any] | None) -> str:
     try:
         if form == CALL_SINGLE:
             return show_arguments((load_private(constant),), {})
-        if inputs is None or form not in (CALL_INPUTS, CALL_PACKED):
+        if inputs is None or form not in (CALL_INPUTS, CALL_PACKED, CALL_ROW):
             return ""
         if form == CALL_INPUTS:
             return show_arguments(inputs, {})
+        if form == CALL_ROW:
+            return show_arguments((_row(constant), *inputs), {})
         return show_arguments(*unpack_arguments(constant, inputs))
     except BaseException:  # loading them runs code of the user: it may be what failed
         return ""
+
+
+def _row(constant: Any) -> Any:
+    """Return the integers of a row of a table, or its bytes where they are no such row."""
+    row = memoryview(constant)
+    return row.tobytes() if row.nbytes % 8 else row.cast("B").cast("q").tolist()
 
 
 def _show(value: Any, levels: int) -> str:

@@ -20,6 +20,7 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -136,6 +137,22 @@ class Nanny:
         self._loop.stop()
 
 
+def _new_core(settings: NannySettings, names: list[str], memory: StoreMemory) -> NodeCore:
+    """Return the core of a node whose workers have these names."""
+    workers = [
+        WorkerRecord(
+            number,
+            name,
+            settings.threads,
+            settings.memory_limit,
+            resources=dict(settings.resources),
+        )
+        for number, name in enumerate(names)
+    ]
+    target = int(settings.memory.target * settings.workers * settings.memory_limit)
+    return NodeCore(settings.name, workers, memory, NodeSettings(target=target))
+
+
 class _Incarnation:
     """One life of a node: from a hello to a goodbye, or to being fenced."""
 
@@ -167,7 +184,7 @@ class _Incarnation:
         #: What `close` does, last first.
         self._exits = ExitStack()
         try:
-            self._open(settings, loop, context, template)
+            self._open(settings, template)
         except BaseException as error:
             self._exits.close()
             if isinstance(error, OSError):
@@ -177,14 +194,8 @@ class _Incarnation:
                 ) from error
             raise
 
-    def _open(
-        self,
-        settings: NannySettings,
-        loop: Loop,
-        context: zmq.Context[Any],
-        template: Callable[[], WorkerStarter],
-    ) -> None:
-        scratch = settings.scratch
+    def _open(self, settings: NannySettings, template: Callable[[], WorkerStarter]) -> None:
+        loop = self._loop
         names = [f"{settings.name}-{number}" for number in range(settings.workers)]
         disk = self._open_disk(settings)
         self._memory = StoreMemory(settings.store_limit, self._on_slab, disk)
@@ -192,31 +203,15 @@ class _Incarnation:
         self._disk = None if disk is None else DiskHelper(disk, self._on_disk_done)
         if self._disk is not None:
             self._exits.callback(self._disk.close)
-        self._core = NodeCore(
-            settings.name,
-            [
-                WorkerRecord(
-                    number,
-                    name,
-                    settings.threads,
-                    settings.memory_limit,
-                    resources=dict(settings.resources),
-                )
-                for number, name in enumerate(names)
-            ],
-            self._memory,
-            NodeSettings(
-                target=int(settings.memory.target * settings.workers * settings.memory_limit)
-            ),
-        )
+        self._core = _new_core(settings, names, self._memory)
         # First of all: the template takes longest to start.
         self._crew = Crew(
             loop,
             names,
             node=settings.name,
             threads=settings.threads,
-            address=ipc_address(scratch / "workers"),
-            door=scratch / "door",
+            address=ipc_address(settings.scratch / "workers"),
+            door=settings.scratch / "door",
             scheduler=settings.scheduler,
             on_end=self._on_worker_end,
             template=template,
@@ -224,23 +219,37 @@ class _Incarnation:
         self._exits.callback(self._crew.close)
         self._pressure = Pressure(loop, self._core, self._crew, settings.memory)
         self._exits.callback(self._pressure.close)
-        self._door = Door(str(scratch / "door"))
-        self._exits.callback(self._door.close)
-        loop.add_fd(self._door.fileno(), self._on_door)
-        self._exits.callback(loop.remove, self._door.fileno())
-        self._exits.callback(self._unwatch_door)
-        self._workers = socket(context, zmq.ROUTER, heartbeat=False)
-        self._exits.callback(self._workers.close, 0)
-        self._workers.bind(ipc_address(scratch / "workers"))
-        loop.add_socket(self._workers, self._on_workers)
-        self._exits.callback(loop.remove, self._workers)
-        self._workers_monitor = monitor(self._workers)
-        self._exits.callback(self._workers_monitor.close, 0)
-        self._exits.callback(self._workers.disable_monitor)
-        loop.add_socket(self._workers_monitor, self._on_workers_event)
-        self._exits.callback(loop.remove, self._workers_monitor)
+        self._open_to_workers(settings.scratch)
         for number in range(settings.workers):
             self._crew.start(number)
+        self._open_to_others(settings)
+        loop.on_idle.append(self._flush)
+        self._exits.callback(loop.on_idle.remove, self._flush)
+        self._timer = loop.call_later(_TICK, self._tick)
+        self._exits.callback(lambda: self._timer.cancel())
+
+    def _open_to_workers(self, scratch: Path) -> None:
+        """Listen to the node's own workers: at the door of its store, and at their socket."""
+        loop, exits = self._loop, self._exits
+        self._door = Door(str(scratch / "door"))
+        exits.callback(self._door.close)
+        loop.add_fd(self._door.fileno(), self._on_door)
+        exits.callback(loop.remove, self._door.fileno())
+        exits.callback(self._unwatch_door)
+        self._workers = socket(self._context, zmq.ROUTER, heartbeat=False)
+        exits.callback(self._workers.close, 0)
+        self._workers.bind(ipc_address(scratch / "workers"))
+        loop.add_socket(self._workers, self._on_workers)
+        exits.callback(loop.remove, self._workers)
+        self._workers_monitor = monitor(self._workers)
+        exits.callback(self._workers_monitor.close, 0)
+        exits.callback(self._workers.disable_monitor)
+        loop.add_socket(self._workers_monitor, self._on_workers_event)
+        exits.callback(loop.remove, self._workers_monitor)
+
+    def _open_to_others(self, settings: NannySettings) -> None:
+        """Listen to other nodes and to clients, and connect to the scheduler."""
+        loop, context = self._loop, self._context
         self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
         self._exits.callback(self._data.close)
         self._fetcher = Fetcher(
@@ -255,10 +264,6 @@ class _Incarnation:
         self._exits.callback(self._fetcher.close)
         self._link = self._connect(settings)
         self._exits.callback(lambda: self._link.close(goodbye=not self.lost))
-        loop.on_idle.append(self._flush)
-        self._exits.callback(loop.on_idle.remove, self._flush)
-        self._timer = loop.call_later(_TICK, self._tick)
-        self._exits.callback(lambda: self._timer.cancel())
 
     def _connect(self, settings: NannySettings) -> Link:
         alone = settings.death_timeout

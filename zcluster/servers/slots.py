@@ -357,14 +357,7 @@ class Slot:
                 if uses[at]:
                     length, blob = self._settle(task, value, uses[at], report[at])
                 elif report[at]:
-                    try:
-                        small = dumps_small(value, INLINE_LIMIT)
-                    except NotSerializable:
-                        small = None  # may be held or not: _settle knows
-                    if small is None:
-                        length, blob = self._settle(task, value, 0, report[at])
-                    else:
-                        length, blob = len(small), small
+                    length, blob = self._report(task, value, report[at])
                 else:
                     length, blob = _HELD, b""
             except BaseException as error:  # SystemExit too: the task failed, the worker lives
@@ -392,6 +385,16 @@ class Slot:
             ran += 1
         cells[line + RUNS] += ran
         self._tools.status.clear(self.number)
+
+    def _report(self, task: int, value: Any, report: int) -> tuple[int, bytes]:
+        """Return what is said of a result that no later task of the batch takes."""
+        try:
+            small = dumps_small(value, INLINE_LIMIT)
+        except NotSerializable:
+            small = None  # may be held or not: _settle knows
+        if small is None:
+            return self._settle(task, value, 0, report)
+        return len(small), small
 
     def _segment(self, batch: Batch, position: int) -> tuple[Any, int, int]:
         digest, form, limit = batch.segment(position)

@@ -150,7 +150,31 @@ class Worker:
         self._plugins = view.plugins = Plugins(view, lambda: self._loop.post(self._begin_held))
         #: Batches that wait until the worker is set up.
         self._held: list[Batch] = []
-        self._tools = Tools(
+        self._tools = self._new_tools(settings, status, output)
+        self._pool = self._tools.pool
+        self._interrupts = Interrupts(self._pool.running, self._loop.call_later)
+        self._status = status
+        self._batches: deque[Batch] = deque()
+        self._unsent: deque[list[Any]] = deque()
+        self._stopping = False
+        self._nanny_gone = False
+        self._error: BaseException | None = None
+        self._look_due = self._leases_due = False
+        self._look_after = _LOOK
+        self._leased = 0
+        self._decoder = Decoder(NODE_TO_WORKER)
+        self._handlers = self._new_handlers(is_process)
+        # No heartbeats: the kernel tells of the end of a process on this host, and a nanny
+        # that is frozen for a while finds its workers as they were.
+        self._socket = socket(context, zmq.DEALER, heartbeat=False)
+        self._socket.setsockopt(zmq.ROUTING_ID, settings.identity)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def _new_tools(
+        self, settings: WorkerSettings, status: StatusPage, output: Output | None
+    ) -> Tools:
+        """Return what the slots use together."""
+        return Tools(
             node=settings.node,
             worker=settings.name,
             scheduler=settings.scheduler,
@@ -164,19 +188,12 @@ class Worker:
             output=output,
             calls=self._calls,
         )
-        self._pool = self._tools.pool
-        self._interrupts = Interrupts(self._pool.running, self._loop.call_later)
-        self._status = status
-        self._batches: deque[Batch] = deque()
-        self._unsent: deque[list[Any]] = deque()
-        self._stopping = False
-        self._nanny_gone = False
-        self._error: BaseException | None = None
-        self._look_due = self._leases_due = False
-        self._look_after = _LOOK
-        self._leased = 0
-        self._decoder = Decoder(NODE_TO_WORKER)
-        self._handlers: dict[type[Message], Callable[[Any, list[bytes]], None]] = {
+
+    def _new_handlers(
+        self, is_process: bool
+    ) -> dict[type[Message], Callable[[Any, list[bytes]], None]]:
+        """Return what is done with each message of the nanny."""
+        handlers: dict[type[Message], Callable[[Any, list[bytes]], None]] = {
             Run: self._on_run,
             Grant: self._on_grant,
             Discard: self._on_discard,
@@ -190,12 +207,8 @@ class Worker:
         }
         if not is_process:
             for kind in (Sources, Environment):
-                self._handlers[kind] = lambda *_: None
-        # No heartbeats: the kernel tells of the end of a process on this host, and a nanny
-        # that is frozen for a while finds its workers as they were.
-        self._socket = socket(context, zmq.DEALER, heartbeat=False)
-        self._socket.setsockopt(zmq.ROUTING_ID, settings.identity)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+                handlers[kind] = lambda *_: None
+        return handlers
 
     def run(self) -> bool:
         """Serve until told to stop. False: the nanny is gone, and tasks may still run.

@@ -7,263 +7,33 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-import zmq
+from msgspec.structs import replace
 
-from zcluster.errors import ProtocolError
 from zcluster.protocol.conversation import HEARTBEAT_SECONDS
-from zcluster.protocol.frames import Decoder, encode
+from zcluster.protocol.frames import encode
 from zcluster.protocol.messages import (
-    CLIENT_TO_SCHEDULER,
-    NODE_TO_SCHEDULER,
     PROTOCOL,
-    SCHEDULER_TO_CLIENT,
     Acknowledge,
     Cancel,
     Cancelled,
     Goodbye,
     Heartbeat,
     Hello,
-    Message,
     Reconnect,
     Refused,
     Release,
     Welcome,
 )
-from zcluster.protocol.session import ACK_EVERY_MESSAGES, Session, read_head, unsequenced
-from zcluster.transport.hub import Hub
-from zcluster.transport.link import Link
-from zcluster.transport.loop import Loop
+from zcluster.protocol.session import ACK_EVERY_MESSAGES, unsequenced
 
+if TYPE_CHECKING:
+    from tests.unit.transport.conftest import Room, Wire
 
-def make_hello(
-    token: bytes = b"",
-    seen: int = 0,
-    role: str = "client",
-    protocol: tuple[int, int] = PROTOCOL,
-    incarnation: bytes = b"i" * 16,
-    name: str = "",
-    connection: int = 1,
-) -> Hello:
-    return Hello(
-        role,
-        protocol,
-        "1.2.3",
-        "3.12",
-        incarnation,
-        token,
-        seen,
-        None,
-        name,
-        connection=connection,
-    )
-
-
-class Peer:
-    """A DEALER that says frame by frame what a test wants, and keeps what it is told."""
-
-    def __init__(self, room: Room) -> None:
-        self.room = room
-        self.socket: zmq.Socket[Any] = room.context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.connect(room.hub.address)
-        self.session = Session()
-        self.told: list[tuple[int, int, Message]] = []
-        self.decoder = Decoder(SCHEDULER_TO_CLIENT)
-        self.incarnation = b"%016d" % id(self)
-        room.loop.add_socket(self.socket, self._receive)
-        room.peers.append(self)
-
-    def _receive(self) -> None:
-        first, *_ = self.socket.recv_multipart(zmq.NOBLOCK)
-        sequence, acknowledged, control = read_head(first)
-        self.told.append((sequence, acknowledged, self.decoder.decode(control)))
-
-    def say_raw(self, *frames: Any) -> None:
-        self.socket.send_multipart(frames)
-
-    def say(self, message: Message, *payload: bytes) -> None:
-        self.say_raw(*self.session.say(encode(message), payload))
-
-    def hello(self, **fields: Any) -> Welcome | Refused:
-        """Say hello and return the answer."""
-        before = len(self.answers())
-        fields.setdefault("incarnation", self.incarnation)
-        self.say_raw(*unsequenced(encode(make_hello(**fields))))
-        self.room.until(lambda: len(self.answers()) > before)
-        return self.answers()[-1]
-
-    def answers(self) -> list[Welcome | Refused]:
-        return [message for _, _, message in self.told if isinstance(message, Welcome | Refused)]
-
-    def comes_again(self) -> Peer:
-        """Return the same peer with another connection."""
-        again = Peer(self.room)
-        again.incarnation = self.incarnation
-        return again
-
-    def close(self) -> None:
-        self.room.loop.remove(self.socket)
-        self.socket.close(0)
-
-
-class Ear:
-    """A link and what it was told."""
-
-    def __init__(self, room: Room, address: str, **options: Any) -> None:
-        self.told: list[int] = []
-        self.payloads: list[list[bytes]] = []
-        self.lost: list[str] = []
-        self.incarnation = b"%016d" % id(self)
-        self.link = Link(
-            room.loop,
-            room.context,
-            address,
-            hello=lambda token, seen: make_hello(token, seen, incarnation=self.incarnation),
-            accepts=SCHEDULER_TO_CLIENT,
-            on_message=self._on_message,
-            on_welcome=lambda welcome: None,
-            on_lost=self.lost.append,
-            **options,
-        )
-
-    def _on_message(self, message: Message, frames: list[bytes]) -> None:
-        assert isinstance(message, Cancelled)
-        self.told += message.tasks
-        self.payloads.append(frames)
-
-
-class Wire:
-    """A relay of bytes between a link and the hub, which a test can cut."""
-
-    def __init__(self, room: Room, folder: Path) -> None:
-        self.room = room
-        self.address = f"ipc://{folder}/wire"
-        self._to = room.hub.address.removeprefix("ipc://")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(f"{folder}/wire")
-        self._listener.listen()
-        self._ends: list[socket.socket] = []
-        room.loop.add_fd(self._listener.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        near, far = self._listener.accept()[0], socket.socket(socket.AF_UNIX)
-        far.connect(self._to)
-        self._ends += [near, far]
-        self.room.loop.add_fd(near.fileno(), lambda: self._pass(near, far))
-        self.room.loop.add_fd(far.fileno(), lambda: self._pass(far, near))
-
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            data = source.recv(512)  # little at a time: a cut comes in the middle of something
-            target.sendall(data)
-        except ConnectionError:  # an end closed with something unread
-            data = b""
-        if not data:
-            self.cut()
-
-    def cut(self) -> None:
-        """Cut all connections; new ones may come."""
-        for end in self._ends:
-            self.room.loop.remove(end.fileno())
-            end.close()
-        self._ends.clear()
-
-    def close(self) -> None:
-        self.cut()
-        self.room.loop.remove(self._listener.fileno())
-        self._listener.close()
-
-
-class Room:
-    """A hub, what it has told, and those who talk to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.loop = Loop()
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.folder = folder
-        self.hellos: list[tuple[int, Hello]] = []
-        self.heard: list[tuple[int, Message, list[bytes]]] = []
-        self.events: list[tuple[Any, ...]] = []
-        self.peers: list[Peer] = []
-        self.ears: list[Ear] = []
-        self.hub = self.open_hub()
-
-    def open_hub(self) -> Hub:
-        self.hub = Hub(
-            self.loop,
-            self.context,
-            f"ipc://{self.folder}/s",
-            accepts={"client": CLIENT_TO_SCHEDULER, "node": NODE_TO_SCHEDULER},
-            on_hello=self._on_hello,
-            on_message=self._on_message,
-            on_disconnect=lambda peer: self.events.append(("away", peer)),
-            on_resume=lambda peer: self.events.append(("back", peer)),
-            on_gone=lambda peer, reason: self.events.append(("gone", peer, reason)),
-        )
-        return self.hub
-
-    def _on_hello(self, peer: int, hello: Hello) -> Welcome | Refused:
-        self.hellos.append((peer, hello))
-        if hello.name == "unwanted":
-            return Refused("there is no room")
-        if hello.name == "confused":
-            raise ProtocolError("a hello that contradicts itself")
-        return Welcome(peer, b"", False, 0, "here", "0", {"setting": 1.0})
-
-    def _on_message(self, peer: int, message: Message, frames: list[bytes]) -> None:
-        if isinstance(message, Cancel) and message.reason == "impossible":
-            raise ProtocolError("nobody can do that")
-        self.heard.append((peer, message, frames))
-
-    def ear(self, address: str | None = None, **options: Any) -> Ear:
-        """Return a link that is live."""
-        made = Ear(self, address or self.hub.address, **options)
-        self.ears.append(made)
-        self.until(lambda: made.link.is_live)
-        return made
-
-    def releases(self) -> list[int]:
-        return [
-            task
-            for _, message, _ in self.heard
-            if type(message) is Release
-            for task in message.tasks
-        ]
-
-    def until(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
-            self.loop.call_later(0.005, lambda: None)
-            self.loop.run_once()
-
-    def close(self) -> None:
-        for ear in self.ears:
-            ear.link.close(goodbye=False)
-        for peer in self.peers:
-            peer.close()
-        self.hub.close("")
-        self.context.destroy(0)
-        self.loop.close()
-
-
-@pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    made = Room(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def wire(room: Room, tmp_path: Path) -> Iterator[Wire]:
-    made = Wire(room, tmp_path)
-    yield made
-    made.close()
+#: Of a client that was never here.
+HELLO = Hello("client", PROTOCOL, "1.2.3", "3.12", b"i" * 16, connection=1)
 
 
 def cancelled(number: int) -> Cancelled:
@@ -274,7 +44,7 @@ def cancelled(number: int) -> Cancelled:
 
 
 def test_each_peer_gets_a_number_and_a_token_of_its_own(room: Room) -> None:
-    answers = [Peer(room).hello(), Peer(room).hello(role="node")]
+    answers = [room.peer().hello(), room.peer().hello(role="node")]
     first, second = answers
     assert isinstance(first, Welcome)
     assert isinstance(second, Welcome)
@@ -290,7 +60,7 @@ def test_each_peer_gets_a_number_and_a_token_of_its_own(room: Room) -> None:
 def test_another_protocol_is_refused_with_both_versions(
     room: Room, protocol: tuple[int, int]
 ) -> None:
-    answer = Peer(room).hello(protocol=protocol)
+    answer = room.peer().hello(protocol=protocol)
     assert isinstance(answer, Refused)
     assert f"protocol {protocol[0]}.{protocol[1]} of zcluster 1.2.3" in answer.reason
     assert f"speaks {PROTOCOL[0]}.{PROTOCOL[1]}" in answer.reason
@@ -300,16 +70,18 @@ def test_another_protocol_is_refused_with_both_versions(
 
 
 def test_another_minor_version_is_welcome(room: Room) -> None:
-    assert isinstance(Peer(room).hello(protocol=(PROTOCOL[0], PROTOCOL[1] + 5)), Welcome)
+    assert isinstance(room.peer().hello(protocol=(PROTOCOL[0], PROTOCOL[1] + 5)), Welcome)
 
 
 def test_an_unknown_role_is_refused(room: Room) -> None:
-    assert Peer(room).hello(role="king") == Refused("role 'king' is unknown, expected client, node")
+    assert room.peer().hello(role="king") == Refused(
+        "role 'king' is unknown, expected client, node"
+    )
     assert room.hellos == []
 
 
 def test_who_is_refused_by_the_owner_leaves_nothing_behind(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     assert peer.hello(name="unwanted") == Refused("there is no room")
     room.hub.send(1, cancelled(1))  # to nobody
     assert room.hub.in_flight(1) == 0
@@ -317,7 +89,7 @@ def test_who_is_refused_by_the_owner_leaves_nothing_behind(room: Room) -> None:
 
 
 def test_a_hello_that_contradicts_itself_is_refused_and_leaves_nothing_behind(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     assert peer.hello(name="confused") == Refused("a hello that contradicts itself [Z006]")
     assert room.hub.refused == 1
     room.hub.send(1, cancelled(1))
@@ -331,16 +103,16 @@ GARBAGE: dict[str, list[bytes]] = {
     "short": [b"x"],
     "noise": [bytes(16) + b"\xc1\xff"],
     "no hello": [bytes(16) + encode(Release([1]))],
-    "numbered": [b"\x01" + bytes(15) + encode(make_hello())],
-    "payload": [bytes(16) + encode(make_hello()), b"payload"],
-    "resume of nothing": [bytes(16) + encode(make_hello(token=b"t" * 16))],
+    "numbered": [b"\x01" + bytes(15) + encode(HELLO)],
+    "payload": [bytes(16) + encode(HELLO), b"payload"],
+    "resume of nothing": [bytes(16) + encode(replace(HELLO, token=b"t" * 16))],
 }
 
 
 @pytest.mark.parametrize("frames", GARBAGE.values(), ids=GARBAGE.keys())
 def test_a_stranger_s_garbage_is_counted_and_harms_nobody(room: Room, frames: list[bytes]) -> None:
     friend = room.ear()
-    stranger = Peer(room)
+    stranger = room.peer()
     for _ in range(3):
         before = room.hub.refused
         stranger.say_raw(*frames)
@@ -376,7 +148,7 @@ def test_messages_go_both_ways_with_their_payload(room: Room) -> None:
 
 
 def test_what_is_in_flight_is_known_until_it_is_acknowledged(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     peer.hello()
     room.hub.send(1, cancelled(1), [bytes(1000)])
     assert 1000 < room.hub.in_flight(1) < 1100
@@ -387,7 +159,7 @@ def test_what_is_in_flight_is_known_until_it_is_acknowledged(room: Room) -> None
 
 
 def test_many_messages_are_acknowledged_without_an_answer(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     peer.hello()
     for number in range(ACK_EVERY_MESSAGES):
         peer.say(Release([number]))
@@ -397,7 +169,7 @@ def test_many_messages_are_acknowledged_without_an_answer(room: Room) -> None:
 
 
 def test_a_heartbeat_is_passed_on_and_the_hub_sends_its_own(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     peer.hello()
     peer.say_raw(*unsequenced(encode(Heartbeat(0.25))))
     room.until(lambda: room.heard)
@@ -421,7 +193,7 @@ def test_a_bad_message_ends_that_session_only_and_says_why(
     room: Room, frames: list[bytes], reason: str
 ) -> None:
     friend = room.ear()
-    peer = Peer(room)
+    peer = room.peer()
     peer.hello()
     peer.say_raw(*frames)
     room.until(lambda: len(peer.answers()) == 2)
@@ -478,7 +250,7 @@ def test_nothing_is_lost_or_doubled_when_the_wire_is_cut(room: Room, wire: Wire)
 
 
 def test_a_peer_that_is_away_is_told_everything_when_it_is_back(room: Room, wire: Wire) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     welcome = peer.hello()
     assert isinstance(welcome, Welcome)
     peer.close()
@@ -503,9 +275,11 @@ def test_a_hello_that_comes_late_does_not_cut_the_peer_off(room: Room) -> None:
     room.until(lambda: ear.told == [1] and not room.hub.in_flight(1))
     ear.link._talk.reopen(room.loop.now())
     room.until(lambda: ear.link.is_live)
-    late = Peer(room)
+    late = room.peer()
     late.say_raw(
-        *unsequenced(encode(make_hello(ear.link._talk.token, incarnation=ear.incarnation)))
+        *unsequenced(
+            encode(replace(HELLO, token=ear.link._talk.token, incarnation=ear.incarnation))
+        )
     )
     room.until(lambda: late.told)
     assert [message for _, _, message in late.told] == [Reconnect()]
@@ -527,9 +301,9 @@ def test_a_peer_that_reads_nothing_is_cut_off_and_comes_back(room: Room, wire: W
 
 
 def test_a_session_of_another_incarnation_is_not_resumed(room: Room) -> None:
-    welcome = Peer(room).hello()
+    welcome = room.peer().hello()
     assert isinstance(welcome, Welcome)
-    answer = Peer(room).hello(token=welcome.token, incarnation=b"j" * 16)
+    answer = room.peer().hello(token=welcome.token, incarnation=b"j" * 16)
     assert isinstance(answer, Refused)
     assert "the session is over" in answer.reason
 
@@ -537,7 +311,7 @@ def test_a_session_of_another_incarnation_is_not_resumed(room: Room) -> None:
 @pytest.mark.parametrize("seen", [0, 5])
 def test_a_session_that_no_longer_fits_cannot_go_on(room: Room, seen: int) -> None:
     """The peer says it has heard less than it acknowledged, or more than was said."""
-    peer = Peer(room)
+    peer = room.peer()
     welcome = peer.hello()
     assert isinstance(welcome, Welcome)
     for number in range(2):
@@ -556,7 +330,7 @@ def test_a_session_that_no_longer_fits_cannot_go_on(room: Room, seen: int) -> No
 
 
 def test_a_goodbye_is_told_with_its_reason(room: Room) -> None:
-    peer = Peer(room)
+    peer = room.peer()
     peer.hello()
     peer.say(Goodbye("it is late"))
     room.until(lambda: room.events)
@@ -593,7 +367,7 @@ def test_who_is_forgotten_is_told_why_and_cannot_come_back(room: Room) -> None:
     room.until(lambda: ear.lost)
     assert ear.lost == ["you were away for too long"]
     assert room.events == []  # whoever forgets knows it already
-    answer = Peer(room).hello(token=token)
+    answer = room.peer().hello(token=token)
     assert isinstance(answer, Refused)
     assert "the session is over" in answer.reason
 
