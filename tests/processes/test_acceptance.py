@@ -198,9 +198,13 @@ def test_calls_inside_a_running_event_loop(tmp_path: Path) -> None:
 _ROOT = Path(__file__).parents[2]
 #: What each example prints, as an expression: figures differ from run to run.
 _EXAMPLES = {
+    "array_pi": rf"zarray<uniform, .*>\n{_NUMBER} GB of random positions in {_NUMBER} s\n"
+    rf"pi is about 3\.14[0-9]*, error {_NUMBER}\n",
     "delayed_tree": r"tree\.svg shows 15 tasks; nothing has run yet\n"
     r"the sum of 0 to 9999 is 49995000\n",
     "futures": r"load-[0-9a-f]+: file 7 cannot be read\n9 files hold 3800 numbers\n",
+    "ghosting": r"zarray<trim, .*>\nheat flow, three steps: equal True\n"
+    r"sliding maximum: equal True\nslope: equal True\n",
     "graph": r"'times' and 'it' come 4 times\n\[2, 2, 4\]\n",
     "pi": rf".*tasks, {_NUMBER} GB of random positions, {_NUMBER} s\n"
     rf"pi is about 3\.14[0-9]*, error {_NUMBER}\n",
