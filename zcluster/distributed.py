@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from zcluster.client.actors import Actor, ActorFuture
 from zcluster.client.client import Client, get_client
 from zcluster.client.cluster import LocalCluster
+from zcluster.client.completing import as_completed
 from zcluster.client.default import default_client, follow_default
 from zcluster.client.describing import Status
 from zcluster.client.future import Future
@@ -29,7 +30,6 @@ from zcluster.client.waiting import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
-    as_completed,
     fire_and_forget,
     futures_of,
     wait,

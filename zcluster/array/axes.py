@@ -30,12 +30,14 @@ import numpy.typing as npt
 
 from zcluster.array.chunks import AxisChunks, bounds, chunks_token
 
-__all__ = ["FILL", "AxisMap", "Pieces", "compose", "identity", "of_indices", "of_slice", "pieces"]
+__all__ = ["FILL", "UNKNOWN", "AxisMap", "Pieces", "compose", "identity", "of_indices", "of_slice", "pieces"]
 
 Integers = npt.NDArray[np.int64]
 
 #: The start of a segment that comes from nowhere: its places hold a constant.
 FILL = -1
+#: The count of a piece that is a whole chunk of unknown length: more than any chunk has.
+UNKNOWN = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ def of_slice(start: int, count: int, step: int, chunks: AxisChunks) -> AxisMap:
         Of the input.
     """
     made = AxisMap(_one(start), _one(count), _one(step), (count,))
-    return made.with_chunks(_natural_chunks(made, chunks))
+    return made if len(chunks) == 1 else made.with_chunks(_natural_chunks(made, chunks))
 
 
 def of_indices(indices: Integers, chunks: AxisChunks) -> AxisMap:
@@ -277,7 +279,7 @@ def pieces(made: AxisMap, chunks: AxisChunks) -> Pieces:
     """
     if made.is_identity and made.chunks == chunks:
         count = len(chunks)
-        lengths = np.array([0 if c != c else c for c in chunks], np.int64)
+        lengths = np.array([UNKNOWN if c != c else c for c in chunks], np.int64)
         zeros = np.zeros(count, np.int64)
         return Pieces(
             np.arange(count + 1), np.arange(count), zeros, lengths, np.ones(count, np.int64)

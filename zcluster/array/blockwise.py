@@ -1,10 +1,10 @@
-"""Functions of blocks that users give: `map_blocks`, `blockwise`, `apply_gufunc`.
+"""Functions of blocks that users give: `map_blocks` and `blockwise`.
 
 Where every block of the result takes one block of each input, this is a `Blockwise` expression,
 which fuses with what is around it. Where it takes all blocks along an axis that the result does
 not have, it is a `Contraction`: a layer whose tasks take lists of blocks.
 
-What a function returns is looked at: a block of another shape than promised is an error that names
+What a function returns is looked at (`promises`): a block of another shape than promised is an error that names
 the block, what came and what was promised.
 """
 
@@ -18,120 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from zcluster.array.chunks import AxisChunks, Chunks, bounds, chunks_token, is_known
-from zcluster.array.core import Array, asarray, unified
+from zcluster.array.chunks import AxisChunks, Chunks, chunks_token
+from zcluster.array.core import Array, asarray, rechunked, unified
 from zcluster.array.expressions import Blockwise, Emitted, Expr, Literal
 from zcluster.array.lowering import Codes, Lowering
+from zcluster.array.promises import BlockInfos, Checked
 from zcluster.array.rows import Rows
 from zcluster.errors import InvalidArgument
 from zcluster.protocol.callables import callable_name
 
 __all__ = ["blockwise", "map_blocks"]
-
-
-# What came, against what was promised -------------------------------------------------------------
-
-
-class Checked:
-    """A function of blocks whose result must have a promised shape.
-
-    It is called with the block's place in the grid and the promised shape, which is -1 where
-    nothing is known.
-    """
-
-    __slots__ = ("dtype", "function", "infos", "takes_id")
-
-    def __init__(
-        self, function: Callable[..., Any], dtype: Any, takes_id: bool, infos: Any = None
-    ) -> None:
-        self.function = function
-        self.dtype = dtype
-        self.takes_id = takes_id
-        self.infos = infos
-
-    @property
-    def __name__(self) -> str:
-        return callable_name(self.function)
-
-    def __call__(
-        self, *args: Any, promised_at: tuple[int, ...], promised: tuple[int, ...], **kwargs: Any
-    ) -> Any:
-        if self.takes_id:
-            kwargs["block_id"] = promised_at
-        if self.infos is not None:
-            kwargs["block_info"] = self.infos.of(promised_at)
-        block = self.function(*args, **kwargs)
-        shape = np.shape(block)
-        if len(shape) != len(promised) or any(
-            had != length for had, length in zip(shape, promised, strict=True) if length >= 0
-        ):
-            wanted = tuple("?" if length < 0 else length for length in promised)
-            raise InvalidArgument(
-                f"{callable_name(self.function)} returned an array of shape {shape} for block "
-                f"{promised_at}; promised was {_shape_text(wanted)}: say with chunks=, drop_axis= "
-                "or new_axis= how it changes shapes"
-            )
-        return block
-
-    def __zcluster_tokenize__(self) -> Any:
-        return ("checked", self.function, str(self.dtype), self.takes_id, self.infos)
-
-
-def _shape_text(shape: tuple[Any, ...]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-
-
-class BlockInfos:
-    """Makes the `block_info` of a block: where it is, in each array and in the result.
-
-    Attributes
-    ----------
-    inputs : sequence of (chunks, axes)
-        Of each array argument: its place among the arguments, its chunks, and the axis of the
-        result that each of its axes goes along.
-    chunks : tuple of tuples
-        Of the result.
-    dtype : dtype
-        Of the result.
-    """
-
-    __slots__ = ("chunks", "dtype", "inputs")
-
-    def __init__(
-        self, inputs: Sequence[tuple[int, Chunks, tuple[int, ...]]], chunks: Chunks, dtype: Any
-    ) -> None:
-        self.inputs = tuple(inputs)
-        self.chunks = chunks
-        self.dtype = dtype
-
-    def of(self, index: tuple[int, ...]) -> dict[Any, dict[str, Any]]:
-        infos: dict[Any, dict[str, Any]] = {}
-        for place, chunks, axes in self.inputs:
-            own = tuple(0 if axis < 0 else index[axis] for axis in axes)
-            infos[place] = _info(chunks, own)
-        infos[None] = _info(self.chunks, index)
-        infos[None]["chunk-shape"] = tuple(c[i] for c, i in zip(self.chunks, index, strict=True))
-        infos[None]["dtype"] = self.dtype
-        return infos
-
-    def __zcluster_tokenize__(self) -> Any:
-        inputs = [(place, chunks_token(chunks), axes) for place, chunks, axes in self.inputs]
-        return ("infos", inputs, chunks_token(self.chunks), str(self.dtype))
-
-
-def _info(chunks: Chunks, index: tuple[int, ...]) -> dict[str, Any]:
-    location = []
-    for lengths, i in zip(chunks, index, strict=True):
-        points: list[Any] = [math.nan] * (len(lengths) + 1)
-        if is_known(lengths):
-            points = bounds(lengths).tolist()
-        location.append((points[i], points[i + 1]))
-    return {
-        "shape": tuple(map(sum, chunks)),
-        "num-chunks": tuple(map(len, chunks)),
-        "array-location": location,
-        "chunk-location": index,
-    }
 
 
 # map_blocks ---------------------------------------------------------------------------------------
@@ -168,7 +64,8 @@ def map_blocks(
     chunks : tuple, optional
         Of the result, where they are others: lengths of blocks, or of all chunks of an axis.
     drop_axis, new_axis : int or sequence of int, optional
-        Axes that the function takes away, and axes that its result has in addition.
+        Axes that the function takes away, of which it sees the whole length, and axes that its
+        result has in addition.
     enforce_ndim : bool
         Accepted; results are always looked at.
     meta : array, optional
@@ -195,8 +92,16 @@ def map_blocks(
     arrays, arguments, places = _taken_apart(args)
     out_ndim = max((array.ndim for array in arrays), default=0)
     numbers = [tuple(range(out_ndim - a.ndim, out_ndim)) for a in arrays]
+    if arrays:
+        axes_of_result = _axes_of_result(out_ndim, drop_axis, new_axis)
+    elif chunks is None or dtype is None:
+        raise InvalidArgument(
+            "map_blocks without an array does not know what to make; give chunks= and dtype="
+        )
+    else:
+        axes_of_result = [None] * (len(chunks) if isinstance(chunks, tuple | list) else 1)
     arrays, aligned = unified(arrays, numbers)
-    axes_of_result = _axes_of_result(out_ndim, drop_axis, new_axis, aligned)
+    arrays = [_whole(a, own, axes_of_result) for a, own in zip(arrays, numbers, strict=True)]
     shown = [None if number is None else aligned[number] for number in axes_of_result]
     out_chunks = _promised_chunks(chunks, shown, axes_of_result)
     at = {number: place for place, number in enumerate(axes_of_result) if number is not None}
@@ -207,7 +112,6 @@ def map_blocks(
         )
         for array, own in zip(arrays, numbers, strict=True)
     ]
-    _check_dropped(arrays, numbers, at)
     keywords = _keywords(func)
     infos = None
     extra: dict[str, Any] = {}
@@ -218,6 +122,8 @@ def map_blocks(
         infos = BlockInfos(described, out_chunks, dtype)
         extra["block_info"] = infos.of((0,) * len(out_chunks))
     dtype = _meta_dtype(func, arrays, arguments, kwargs | extra, dtype, meta)
+    if infos is not None:
+        infos.dtype = dtype
     checked = Checked(func, dtype, "block_id" in keywords, infos)
     label = token or callable_name(func)
     made = Blockwise(
@@ -253,10 +159,7 @@ def _taken_apart(args: Iterable[Any]) -> tuple[list[Array], list[Any], list[int]
 
 
 def _axes_of_result(
-    ndim: int,
-    drop_axis: int | Sequence[int] | None,
-    new_axis: int | Sequence[int] | None,
-    aligned: dict[int, AxisChunks],
+    ndim: int, drop_axis: int | Sequence[int] | None, new_axis: int | Sequence[int] | None
 ) -> list[int | None]:
     """Return for each axis of the result the axis it was, or None for a new one."""
     dropped = _as_axes(drop_axis)
@@ -278,16 +181,12 @@ def _as_axes(axes: int | Sequence[int] | None) -> list[int]:
     return [axes] if isinstance(axes, int | np.integer) else list(axes)
 
 
-def _check_dropped(
-    arrays: Sequence[Array], numbers: Sequence[tuple[int, ...]], at: dict[int, int]
-) -> None:
-    for array, own in zip(arrays, numbers, strict=True):
-        for axis, number in enumerate(own):
-            if number not in at and array.numblocks[axis] > 1:
-                raise InvalidArgument(
-                    f"drop_axis takes away axis {number}, which has {array.numblocks[axis]} "
-                    f"chunks; expected one: rechunk({{{axis}: -1}}) first"
-                )
+def _whole(array: Array, numbers: tuple[int, ...], kept: Sequence[int | None]) -> Array:
+    """Bring the axes that the function takes away into one chunk: it sees all of them."""
+    dropped = [axis for axis, number in enumerate(numbers) if number not in kept]
+    if all(array.numblocks[axis] == 1 for axis in dropped):
+        return array
+    return rechunked(array, dict.fromkeys(dropped, -1))
 
 
 def _promised_chunks(
@@ -448,11 +347,7 @@ def blockwise(
     if align_arrays:
         arrays, found = unified(arrays, numbers)
     else:
-        found = {
-            n: lengths
-            for array, own in zip(arrays, numbers, strict=True)
-            for n, lengths in zip(own, array.chunks, strict=True)
-        }
+        found = _first_chunks(arrays, numbers)
     shared = {letter: found[number] for letter, number in letters.items()}
     chunks = _adjusted(out, shared, new_axes, adjust_chunks or {})
     contracted = [letter for letter in letters if letter not in out]
@@ -484,6 +379,18 @@ def blockwise(
     if name is not None:
         made.rename(name)
     return Array(made)
+
+
+def _first_chunks(
+    arrays: Sequence[Array], numbers: Sequence[tuple[int, ...]]
+) -> dict[int, AxisChunks]:
+    """Return the chunks along axes of arrays that are not made alike: the first that are most."""
+    found: dict[int, AxisChunks] = {}
+    for array, own in zip(arrays, numbers, strict=True):
+        for number, lengths in zip(own, array.chunks, strict=True):
+            if number not in found or len(lengths) > len(found[number]):
+                found[number] = lengths
+    return found
 
 
 def _adjusted(

@@ -8,7 +8,6 @@ unknown ones only.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zcluster import config
+from zcluster.config import parse_bytes
 from zcluster.errors import InvalidArgument
 
 __all__ = [
@@ -29,40 +29,14 @@ __all__ = [
     "normalize_axes",
     "normalize_axis",
     "normalize_chunks",
-    "parse_bytes",
     "unify_axis",
 ]
 
 AxisChunks: TypeAlias = tuple[Any, ...]  # of ints, or of nans
 Chunks: TypeAlias = tuple[AxisChunks, ...]
 
-_UNITS = {"": 1, "B": 1}
-for _power, _letter in enumerate("kMGTP", start=1):
-    for _spelling in (_letter, _letter.upper()):
-        _UNITS |= {_spelling: 1000**_power, f"{_spelling}B": 1000**_power}
-        _UNITS |= {f"{_spelling}i": 1024**_power, f"{_spelling}iB": 1024**_power}
-
 #: Of one block, where nobody says otherwise.
 _DEFAULT_SIZE = "128MiB"
-
-
-def parse_bytes(text: str) -> int:
-    """Return a number of bytes from a text such as ``"128MiB"`` or ``"1.5 GB"``.
-
-    Raises
-    ------
-    InvalidArgument
-        If it says no size.
-
-    Examples
-    --------
-    >>> parse_bytes("128MiB"), parse_bytes("1.5 kB")
-    (134217728, 1500)
-    """
-    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([a-zA-Z]*)\s*", text)
-    if found is None or found[2] not in _UNITS or found[1].count(".") > 1:
-        raise InvalidArgument(f"{text!r} is no size; expected a number and a unit, like '128MiB'")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def is_known(lengths: Sequence[Any]) -> bool:
@@ -151,8 +125,10 @@ def broadcast_shapes(*shapes: tuple[Any, ...]) -> tuple[Any, ...]:
         others = [length for length in lengths if length != 1]
         known = {length for length in others if not math.isnan(length)}
         if len(known) > 1 or (known and len(known) < len(set(map(str, others)))):
+            hint = "; call compute_chunk_sizes() first" if len(known) < len(set(others)) else ""
             raise ValueError(
-                f"operands could not be broadcast together with shapes {' '.join(map(str, shapes))}"
+                "operands could not be broadcast together with shapes "
+                f"{' '.join(map(str, shapes))}{hint}"
             )
         result.append(others[0] if others else 1)
     return tuple(result)

@@ -158,10 +158,10 @@ class Array(Computable):
         return Array, (self._expr,)
 
     def __copy__(self) -> Array:
-        return self
+        return Array(self._expr)  # an assignment to one does not change the other
 
     def __deepcopy__(self, memo: Any) -> Array:
-        return self
+        return Array(self._expr)
 
     # Operators --------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class Array(Computable):
     __ne__ = _operator(np.not_equal)  # type: ignore[assignment]
 
     def __pow__(self, other: Any) -> Array:
-        if type(other) is int and other == 2 and self.dtype.kind in "iufc":
+        if type(other) is int and other == 2 and self.dtype.kind in "biufc":
             return elementwise(np.square, self)  # the same, and quicker: NumPy does so too
         return _binary(np.power, self, other)
 
@@ -234,6 +234,7 @@ class Array(Computable):
         copy: ClassVar[Callable[..., Array]]
         flatten: ClassVar[Callable[..., Array]]
         map_blocks: ClassVar[Callable[..., Array]]
+        map_overlap: ClassVar[Callable[..., Array]]
         max: ClassVar[Callable[..., Array]]
         mean: ClassVar[Callable[..., Array]]
         min: ClassVar[Callable[..., Array]]
@@ -251,7 +252,36 @@ class Array(Computable):
         take: ClassVar[Callable[..., Array]]
         transpose: ClassVar[Callable[..., Array]]
         var: ClassVar[Callable[..., Array]]
+        blocks: ClassVar[Any]
+        partitions: ClassVar[Any]
+        vindex: ClassVar[Any]
+        compress: ClassVar[Callable[..., Array]]
+        store: ClassVar[Callable[..., Any]]
+        to_delayed: ClassVar[Callable[..., Any]]
+        to_hdf5: ClassVar[Callable[..., None]]
+        to_zarr: ClassVar[Callable[..., Any]]
+        argmax: ClassVar[Callable[..., Array]]
+        compute_chunk_sizes: ClassVar[Callable[..., Array]]
+        choose: ClassVar[Callable[..., Array]]
+        conjugate: ClassVar[Callable[..., Array]]
+        diagonal: ClassVar[Callable[..., Array]]
+        item: ClassVar[Callable[..., Any]]
+        tolist: ClassVar[Callable[..., Any]]
+        view: ClassVar[Callable[..., Array]]
+        to_svg: ClassVar[Callable[..., str]]
+        to_device: ClassVar[Callable[..., Array]]
+        _repr_html_: ClassVar[Callable[..., str]]
+        __array_namespace__: ClassVar[Callable[..., Any]]
+        __float__: ClassVar[Callable[..., float]]
+        __int__: ClassVar[Callable[..., int]]
+        __complex__: ClassVar[Callable[..., complex]]
+        __index__: ClassVar[Callable[..., int]]
+        __len__: ClassVar[Callable[..., int]]
+        __contains__: ClassVar[Callable[..., bool]]
+        __array__: ClassVar[Callable[..., Any]]
         T: ClassVar[Array]
+        mT: ClassVar[Array]
+        device: ClassVar[str]
         imag: ClassVar[Array]
         real: ClassVar[Array]
 
@@ -308,14 +338,21 @@ class _Whole:
             value = blocks[0]
             return value[()] if isinstance(value, np.ndarray) else value
         if len(blocks) == 1:
-            return np.array(blocks[0]) if self.is_here else blocks[0]
+            return np.array(blocks[0], subok=True) if self.is_here else blocks[0]
         if not all(map(is_known, self.chunks)):
             return _stacked(blocks, tuple(map(len, self.chunks)))
         shape = tuple(map(sum, self.chunks))
         whole = np.empty_like(blocks[0], dtype=self.dtype, shape=shape)
         points = [bounds(lengths).tolist() for lengths in self.chunks]
         for index, block in zip(np.ndindex(*map(len, self.chunks)), blocks, strict=True):
-            whole[tuple(slice(p[i], p[i + 1]) for p, i in zip(points, index, strict=True))] = block
+            where = tuple(slice(p[i], p[i + 1]) for p, i in zip(points, index, strict=True))
+            if np.shape(block) != whole[where].shape:
+                raise InvalidArgument(
+                    f"block {index} came with shape {np.shape(block)}; the chunks of the array "
+                    f"promise {whole[where].shape}: say with chunks= or adjust_chunks= what the "
+                    "function that made it returns"
+                )
+            whole[where] = block
         return whole
 
 
@@ -388,17 +425,31 @@ def unified(
         If the lengths differ.
     """
     candidates: dict[int, list[AxisChunks]] = {}
+    ones: dict[int, set[AxisChunks]] = {}  # of axes of length 1
     for array, own in zip(arrays, axes, strict=True):
         for number, lengths, length in zip(own, array.chunks, array.shape, strict=True):
             if number >= 0:
                 found = candidates.setdefault(number, [])
                 if length != 1:
                     found.append(lengths)
-    chunks = {n: unify_axis(found) if found else (1,) for n, found in candidates.items()}
+                else:
+                    ones.setdefault(number, set()).add(lengths)
+    chunks: dict[int, AxisChunks] = {}
+    for number, found in candidates.items():
+        if found:
+            chunks[number] = unify_axis(found)
+        else:
+            chunks[number] = ones[number].pop() if len(ones[number]) == 1 else (1,)
     made = []
     for array, own in zip(arrays, axes, strict=True):
         wanted = tuple(
-            lengths if number < 0 else (1,) if length == 1 else chunks[number]
+            lengths
+            if number < 0
+            else (1,)
+            if length == 1 and candidates[number]
+            else chunks[number]
+            if is_known(chunks[number])
+            else lengths  # as many chunks, and what is known of them
             for number, lengths, length in zip(own, array.chunks, array.shape, strict=True)
         )
         made.append(_in_chunks(array, wanted))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zcluster.array.axes import Pieces, pieces
+from zcluster.array.axes import UNKNOWN, Pieces, pieces
 from zcluster.array.chunks import bounds, is_known
 from zcluster.array.expressions import Blockwise, Dims, Expr, Gather, Generated, Reduction
 from zcluster.array.fusion import Group, Place, place_in
@@ -32,6 +32,7 @@ from zcluster.array.programs import (
     Reader,
     Step,
     Whole,
+    with_own,
 )
 from zcluster.array.rows import Rows, interleaved, outer
 from zcluster.protocol.messages import Slot
@@ -56,11 +57,17 @@ class Edges:
         What part of each it takes, by position, as `graph.layers.GraphLayer` has it.
     selections : ndarray of int64 or None
         The table of selections.
+    whole : list of int
+        Layers of the graph of which every task takes all, as a list each, after the others.
+    whole_slots : list of Slot
+        What part of each of their results.
     """
 
     codes: Rows
     slots: Sequence[Slot] = ()
     selections: Integers | None = None
+    whole: Sequence[int] = ()
+    whole_slots: Sequence[Slot] = ()
 
     @classmethod
     def boxed(cls, codes: Rows, boxes: Rows, share: float = 1.0) -> Edges:
@@ -106,7 +113,8 @@ class GroupLayer:
         self.rows: list[Rows] = []
         self._values: dict[Any, int] = {}
         self._inside = {one.name for one in group.members}
-        self.reads_only = True
+        #: Steps that may write into what they take.
+        self._writers: set[int] = set()
 
     def emit(
         self,
@@ -141,14 +149,16 @@ class GroupLayer:
         for one in steps:
             self._add_step(one)
         self._add_tail(tail)
-        program = Program(self.readers, self.steps)
+        steps_with_own, written = with_own(len(self.readers), self.steps, self._writers)
+        program = Program(self.readers, steps_with_own)
+        takers = {n for n, one in enumerate(self.readers) if isinstance(one, Whole | Assemble)}
         return self.lowering.add(
             name,
             program,
             self._joined_edges(),
             constants=interleaved(self.rows) if program.takes_row else None,
             shape=self.grid if shape is None else shape,
-            reads_only=self.reads_only,
+            reads_only=written.isdisjoint(takers),
             options=root.options,
         )
 
@@ -169,8 +179,7 @@ class GroupLayer:
         gathers = [one for one in self.group.members if isinstance(one, Gather)]
         uneven = [one for one in gathers if not _is_even(one)]
         ndims = {one.ndim for one in (*outside, *gathers)}
-        known = all(is_known(lengths) for one in outside for lengths in one.chunks)
-        if not uneven or (len(ndims) == 1 and known):
+        if not uneven or len(ndims) == 1:
             return
         for one in uneven:
             if one is not root:
@@ -195,9 +204,7 @@ class GroupLayer:
         if key not in self._values:
             codes = self._along(self.lowering.codes(source), place)
             self._values[key] = self._reader(Whole())
-            whole = None
-            if all(map(is_known, source.chunks)):
-                whole = partial(self._whole_boxes, source, place)
+            whole = partial(self._whole_boxes, source, place)
             self.taken.append(
                 _Taken(Rows.fixed(codes.reshape(-1, 1)), source.ndim, None, 1.0, whole)
             )
@@ -239,6 +246,8 @@ class GroupLayer:
             rows = self._along(numbers, place)
             taken.codes = taken.codes.take(rows)
             taken.boxes = None if taken.boxes is None else taken.boxes.take(rows)
+            if taken.whole is not None:
+                taken.whole = partial(_taken_rows, taken.whole, rows)
         self.taken.append(taken)
 
     def _reader(self, reader: Reader) -> int:
@@ -256,8 +265,15 @@ class GroupLayer:
         if found is not None:
             starts = [s[each.chunk] + each.start for s, each in zip(starts, found, strict=True)]
             shapes = [each.count for each in found]
-        self.rows.append(self._row([*starts, *shapes], [*place, *place]))
-        return self._reader(Generate(one.function, one.ndim))
+        columns: list[Any] = [] if one.is_uniform else list(starts)
+        shape = None
+        if all(bool((lengths == lengths[0]).all()) for lengths in shapes):
+            shape = tuple(int(lengths[0]) for lengths in shapes)
+        else:
+            columns += shapes
+        if columns:
+            self.rows.append(self._row(columns, [*place, *place][: len(columns)]))
+        return self._reader(Generate(one.function, one.ndim, one.is_uniform, shape))
 
     def _row(self, columns: Sequence[Any], place: Sequence[int]) -> Rows:
         """Return a table with a column for each of some arrays that go along axes of the grid."""
@@ -286,7 +302,9 @@ class GroupLayer:
 
     def _whole_boxes(self, source: Expr, place: Place) -> Rows:
         """Return boxes of whole blocks."""
-        stops = self._row(list(source.chunks), place).values.reshape(self.count, 1, source.ndim)
+        stops = self._row(list(map(_known_or_all, source.chunks)), place).values.reshape(
+            self.count, 1, source.ndim
+        )
         return Rows.fixed(np.stack([np.zeros_like(stops), stops, np.ones_like(stops)], axis=-1))
 
     def _read_extra(self, one: Expr) -> None:
@@ -328,7 +346,8 @@ class GroupLayer:
                 (keyword, self._values[kind, one.chunks, place]) for keyword, kind in one.extra
             )
             step = Step(one.function, arguments, one.kwargs, extra)
-            self.reads_only &= one.reads_only
+            if not (one.reads_only or isinstance(one.function, np.ufunc)):
+                self._writers.add(len(self.steps))
         self._values[one.name, place] = len(self.readers) + len(self.steps)
         self.steps.append(step)
 
@@ -422,20 +441,36 @@ def _gathered(one: Gather, found: Sequence[Pieces], codes: Codes) -> _Taken:
     taken = Rows.of(indptr, codes[index] if index else np.full(1, codes, np.int64))
     if not found:
         return _Taken(taken, 0, None, 1.0)
+    boxes = partial(_boxes_of, taken, found, at)
     if all(_are_whole(each, own) for each, own in zip(found, one.inputs[0].chunks, strict=True)):
-        return _Taken(taken, one.ndim, None, 1.0)
+        return _Taken(taken, one.ndim, None, 1.0, boxes)
     share = 1.0
-    columns = []
     for each, place, own in zip(found, at, one.inputs[0].chunks, strict=True):
+        lengths = _known_or_all(own)[each.chunk[place]]
+        if len(lengths):  # else all is filled
+            share *= float(np.mean(np.minimum(each.count[place], lengths) / np.maximum(lengths, 1)))
+    return _Taken(taken, one.ndim, boxes(), share)
+
+
+def _boxes_of(taken: Rows, found: Sequence[Pieces], at: Sequence[Integers]) -> Rows:
+    """Return the box of each input: by axis, the pieces that are taken of it."""
+    columns = []
+    for each, place in zip(found, at, strict=True):
         low, high = each.low[place], each.high[place]
         step = np.maximum(np.abs(each.step[place]), 1)
         step[each.count[place] <= 1] = 1
         high = np.where(each.count[place] == 0, low, high)
         columns.append(np.stack([low, high, step], axis=1))
-        lengths = np.asarray(own, np.int64)[each.chunk[place]]
-        share *= float(np.mean(np.minimum(each.count[place], lengths) / np.maximum(lengths, 1)))
-    boxes = Rows(taken.count, taken.width, taken.indptr, np.stack(columns, axis=1))
-    return _Taken(taken, one.ndim, boxes, share)
+    return Rows(taken.count, taken.width, taken.indptr, np.stack(columns, axis=1))
+
+
+def _taken_rows(make: Callable[[], Rows], rows: Integers) -> Rows:
+    return make().take(rows)
+
+
+def _known_or_all(lengths: Sequence[Any]) -> Integers:
+    """Return lengths as integers, so large that nothing is longer where they are not known."""
+    return np.asarray(lengths if is_known(lengths) else [UNKNOWN] * len(lengths), np.int64)
 
 
 def _are_whole(found: Pieces, lengths: Sequence[Any]) -> bool:

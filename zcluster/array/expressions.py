@@ -86,7 +86,10 @@ class Expr:
     @property
     def name(self) -> str:
         """The prefix of the keys of all blocks: the label and a token."""
-        stack = [] if self._name else [self]
+        name = self._name
+        if name is not None:
+            return name
+        stack: list[Expr] = [self]
         while stack:  # no recursion: chains may be long
             one = stack[-1]
             missing = [source for source in one.inputs if source._name is None]
@@ -96,8 +99,9 @@ class Expr:
             stack.pop()
             if one._name is None:
                 one._name = f"{one.label}-{one._token()}"
-        assert self._name is not None  # it was last on the stack
-        return self._name
+        name = self._name
+        assert name is not None  # it was last on the stack
+        return name
 
     def _token(self) -> str:
         return tokenize(
@@ -128,6 +132,35 @@ class Expr:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return all that is below in a row: no recursion, chains may be long."""
+        numbers: dict[int, int] = {}  # by id
+        rows: list[tuple[type[Expr], dict[str, Any], list[int]]] = []
+        stack = [self]
+        while stack:
+            one = stack[-1]
+            missing = [source for source in one.inputs if id(source) not in numbers]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if id(one) not in numbers:
+                numbers[id(one)] = len(rows)
+                state = {key: value for key, value in one.__dict__.items() if key != "inputs"}
+                rows.append((type(one), state, [numbers[id(source)] for source in one.inputs]))
+        return _restored, (rows,)
+
+
+def _restored(rows: Sequence[tuple[type[Expr], dict[str, Any], list[int]]]) -> Expr:
+    """Make expressions of what `Expr.__reduce__` returned; return the last one."""
+    made: list[Expr] = []
+    for kind, state, inputs in rows:
+        one = kind.__new__(kind)
+        one.__dict__.update(state)
+        one.inputs = tuple([made[number] for number in inputs])
+        made.append(one)
+    return made[-1]
 
 
 class Data(Expr):
@@ -176,6 +209,8 @@ class Generated(Expr):
         the same whether it is made alone or cut out.
     is_cheap : bool
         Making a block again costs less than keeping it.
+    is_uniform : bool
+        The place does not matter.
     """
 
     def __init__(
@@ -186,10 +221,12 @@ class Generated(Expr):
         dtype: Any,
         *,
         is_cheap: bool = False,
+        is_uniform: bool = False,
     ) -> None:
         super().__init__(label, (), chunks, dtype)
         self.function = function
         self.is_cheap = is_cheap
+        self.is_uniform = is_uniform
 
     def token(self) -> Any:
         return (self.function, chunks_token(self.chunks), str(self.dtype))

@@ -122,17 +122,10 @@ def _joins(one: Expr, takers: dict[str, list[Expr]], of: dict[str, Group]) -> Gr
             if there is None or (place is not None and there != place):
                 return None
             place = there
-    if found is None or place is None or not _may_write(one, takers):
+    if found is None or place is None:
         return None
     found.places[one.name] = place
     return found
-
-
-def _may_write(one: Expr, takers: dict[str, list[Expr]]) -> bool:
-    """Tell whether a function that may write into its inputs harms nobody within a group."""
-    if not isinstance(one, Blockwise) or one.reads_only:
-        return True
-    return all(len(takers[source.name]) == 1 for source in one.inputs)
 
 
 def place_in(group: Group, taker: Expr, number: int) -> Place | None:

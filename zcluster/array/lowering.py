@@ -10,12 +10,14 @@ out what nobody needs, order.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from zcluster import config
 from zcluster.array.emission import Edges, GroupLayer
 from zcluster.array.expressions import (
     Concatenate,
@@ -28,6 +30,7 @@ from zcluster.array.expressions import (
     Reduction,
 )
 from zcluster.array.fusion import Group, fused, topological
+from zcluster.array.points import scattered
 from zcluster.array.rows import Rows
 from zcluster.array.simplify import simplified
 from zcluster.graph.culling import cull
@@ -83,6 +86,10 @@ class Lowering:
         if found is None:
             found = self._codes[one.name] = self._made(one)
         return found
+
+    def put(self, one: Expr, codes: Codes) -> None:
+        """Say which tasks make the blocks of an expression that was written with another one."""
+        self._codes[one.name] = codes
 
     def _made(self, one: Expr) -> Codes:
         if isinstance(one, Data):
@@ -175,6 +182,8 @@ class Lowering:
             constants=b"" if constants is None else constants.values.astype("<i8").tobytes(),
             offsets=None if constants is None else constants.points * 8,
             slots=edges.slots,
+            whole=edges.whole,
+            whole_slots=edges.whole_slots,
             selections=edges.selections,
             objects=HeldLayer(function, reads_only) if self._holds else None,
         )
@@ -190,6 +199,8 @@ class Lowering:
             layer.offsets = [0, 0]
             return self.graph.add_layer(layer)
         planned = plan(value)
+        if planned.size > config.get("array.large-value"):
+            warnings.warn(_too_large(value, planned.size), UserWarning, stacklevel=2)
         if planned.size > LARGE_ARGUMENT:
             return self.graph.add_import(LargeArgument(planned))
         data = planned.tobytes()
@@ -219,7 +230,7 @@ class Lowering:
             codes = group.emit(one.name, [one.chunk, one.aggregate], shape=one.numblocks)
             return codes.reshape(one.numblocks)
         stem, _, token = one.name.rpartition("-")
-        stem = stem.removesuffix("_agg-aggregate")
+        stem = stem.removesuffix("-aggregate").removesuffix("_agg")
         codes = group.emit(f"{stem}_chunk-{token}", [one.chunk]).reshape(source.numblocks)
         codes = codes.transpose([*kept, *one.axes]).reshape(-1, each)
         level = 0
@@ -250,6 +261,16 @@ class Lowering:
             options=one.options,
         )
         return made.reshape(rows, tasks)
+
+
+def _too_large(value: Any, size: int) -> str:
+    """Return what is said of a value that makes a graph large."""
+    what = f"an array of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
+    return (
+        f"the graph has {what} in it, of {config.format_bytes(size)}, which goes to the cluster "
+        "with it; read it there instead (from_array of a mapped file, h5py or zarr), or send it "
+        "once and keep it: x = x.persist(), or client.scatter"
+    )
 
 
 class Joined:
@@ -284,7 +305,7 @@ def lower_arrays(outputs: Sequence[Expr]) -> tuple[Graph, list[Codes]]:
     codes : list of ndarray
         For each array the task that makes each block.
     """
-    lowering = Lowering(simplified(outputs))
+    lowering = Lowering(scattered(simplified(outputs)))
     graph = lowering.graph
     codes = [_made_here(graph, lowering.codes(one)) for one in lowering.outputs]
     graph, numbers = cull(graph, np.concatenate([each.reshape(-1) for each in codes]))

@@ -8,12 +8,54 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from zcluster.array import slicing
+from zcluster.array import (
+    assigning,
+    blockwise,
+    cumulative,
+    functions,
+    indexing,
+    io,
+    manipulation,
+    moments,
+    overlap,
+    positions,
+    protocols,
+    rechunking,
+    reductions,
+    reshaping,
+    routines,
+    searching,
+    sorting,
+    storing,
+    triangles,
+)
 from zcluster.array.core import Array
+from zcluster.array.linalg import products
 
 __all__ = ["install"]
 
-_FAMILIES: tuple[ModuleType, ...] = (slicing,)
+_FAMILIES: tuple[ModuleType, ...] = (
+    assigning,
+    blockwise,
+    cumulative,
+    functions,
+    indexing,
+    io,
+    manipulation,
+    moments,
+    overlap,
+    positions,
+    products,
+    protocols,
+    rechunking,
+    reductions,
+    reshaping,
+    routines,
+    searching,
+    sorting,
+    storing,
+    triangles,
+)
 
 
 def install() -> None:
@@ -22,4 +64,5 @@ def install() -> None:
         for name, function in getattr(family, "METHODS", {}).items():
             setattr(Array, name, function)
         for name, function in getattr(family, "PROPERTIES", {}).items():
-            setattr(Array, name, property(function))
+            said = (function.__doc__ or "").partition("\n")[0]  # examples stand at the function
+            setattr(Array, name, property(function, doc=said))

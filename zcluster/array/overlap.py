@@ -608,7 +608,7 @@ def ensure_minimum_chunksize(size: int, chunks: AxisChunks) -> AxisChunks:
         if waiting >= size:
             joined.append(waiting)
             waiting = 0
-    if waiting:
+    if waiting or not joined:
         if not joined:
             raise ValueError(f"chunks {chunks} are {sum(chunks)} together; expected {size} or more")
         joined[-1] += waiting

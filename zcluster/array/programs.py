@@ -15,20 +15,21 @@ A row is int64. Each reader takes its integers from the front:
   (`FORWARD`, `BACKWARD`, `REPEATED`, `FILLED`); and one result for each combination of pieces that
   is not filled, in C order.
 
-Chains of element-wise steps over large blocks are evaluated in tiles that stay in the cache: each
-step of a tile writes into a buffer of its own, the last one into the result. The values are the
-same bit for bit, since the same functions see the same elements. A sum at the end (`Fold`) takes
-the tiles' sums together.
+Chains of element-wise steps over large blocks are evaluated in tiles that stay in the cache, with
+the first step of a reduction at their end (`zcluster.array.tiles`). A value is let go as soon as no
+step needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import product
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
 
+from zcluster.array.axes import UNKNOWN
+from zcluster.array.tiles import Fold, tiling_of
 from zcluster.protocol.callables import callable_name
 
 __all__ = [
@@ -44,14 +45,10 @@ __all__ = [
     "Reader",
     "Step",
     "Whole",
+    "with_own",
 ]
 
 FORWARD, BACKWARD, REPEATED, FILLED = range(4)
-
-#: Elements of a tile: its inputs and buffers fit into a core's own cache.
-TILE = 32_768
-#: Blocks of fewer tiles are evaluated whole.
-_FEW_TILES = 4
 
 
 class Reader:
@@ -105,16 +102,38 @@ class Numbers(Reader):
 
 
 class Generate(Reader):
-    """What a function makes of a block's place and shape."""
+    """What a function makes of a block's place and shape.
 
-    __slots__ = ("function", "ndim")
+    Attributes
+    ----------
+    is_uniform : bool
+        The place does not matter, and is not in the row.
+    shape : tuple of int or None
+        That of all blocks, if it is not in the row either.
+    """
 
-    def __init__(self, function: Callable[..., Any], ndim: int) -> None:
+    __slots__ = ("function", "is_uniform", "ndim", "shape")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        ndim: int,
+        is_uniform: bool = False,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
         self.function = function
         self.ndim = ndim
+        self.is_uniform = is_uniform
+        self.shape = shape
+
+    @property
+    def takes_row(self) -> bool:  # type: ignore[override]
+        return self.ndim > 0 and not (self.is_uniform and self.shape is not None)
 
     def read(self, cursor: _Cursor) -> Any:
-        return self.function(cursor.numbers(self.ndim), cursor.numbers(self.ndim))
+        place = (0,) * self.ndim if self.is_uniform else cursor.numbers(self.ndim)
+        shape = cursor.numbers(self.ndim) if self.shape is None else self.shape
+        return self.function(place, shape)
 
 
 class Assemble(Reader):
@@ -138,6 +157,14 @@ class Assemble(Reader):
         return self._put_together(axes, cursor)
 
     def _put_together(self, axes: list[list[tuple[int, int]]], cursor: _Cursor) -> Any:
+        if any(pieces[0][0] == UNKNOWN for pieces in axes if pieces):
+            # The first piece tells how long a whole chunk of unknown length is.
+            first = next(cursor.results)
+            cursor.results = chain([first], cursor.results)
+            axes = [
+                [(first.shape[axis], FORWARD)] if pieces and pieces[0][0] == UNKNOWN else pieces
+                for axis, pieces in enumerate(axes)
+            ]
         shape = tuple(sum(count for count, _ in pieces) for pieces in axes)
         block = np.empty(shape, self.dtype)
         placed = []  # by axis, the pieces with their slices of the block
@@ -173,9 +200,11 @@ class Step:
     kwargs : dict
     extra : tuple of (str, int)
         Keywords, and the numbers of their values.
+    owns : tuple of int
+        Places of arguments that the function may write into and others see: it gets copies.
     """
 
-    __slots__ = ("arguments", "extra", "function", "kwargs")
+    __slots__ = ("arguments", "extra", "function", "kwargs", "owns")
 
     def __init__(
         self,
@@ -183,16 +212,20 @@ class Step:
         arguments: tuple[Any, ...],
         kwargs: dict[str, Any],
         extra: tuple[tuple[str, int], ...] = (),
+        owns: tuple[int, ...] = (),
     ) -> None:
         self.function = function
         self.arguments = arguments
         self.kwargs = kwargs
         self.extra = extra
+        self.owns = owns
 
     def bound(self) -> Callable[[Sequence[Any]], Any]:
         """Return the same as a function of the values: made once, called for every block."""
         function, kwargs, extra = self.function, self.kwargs, self.extra
-        arguments = self.arguments
+        arguments, owns = self.arguments, self.owns
+        if owns:
+            return self._call_with_own
         if len(arguments) == 1 and type(arguments[0]) is int and not extra:
             (first,) = arguments
             if not kwargs:
@@ -218,38 +251,76 @@ class Step:
 
         return call
 
+    def _call_with_own(self, values: Sequence[Any]) -> Any:
+        given = [values[one] if type(one) is int else one.value for one in self.arguments]
+        for place in self.owns:
+            given[place] = given[place].copy()
+        more = {keyword: values[number] for keyword, number in self.extra}
+        return self.function(*given, **self.kwargs, **more)
 
-class Fold:
-    """The first step of a reduction by a ufunc: of tiles it may be taken in any grouping.
 
-    Called with a block it reduces the axes, and keeps them with length 1.
+def with_own(
+    readers: int, steps: Sequence[Step], writers: Collection[int]
+) -> tuple[list[Step], set[int]]:
+    """Give steps that may write into their arguments copies of what others see.
+
+    Only a ufunc certainly returns new memory. What any other function returns may be its argument,
+    or a view of it.
+
+    Parameters
+    ----------
+    readers : int
+        How many values there are before the steps.
+    steps : sequence of Step
+    writers : collection of int
+        Which steps may write.
+
+    Returns
+    -------
+    steps : list of Step
+    written : set of int
+        The values of readers that steps may write into nevertheless: nobody else here sees them.
+
+    Examples
+    --------
+    >>> turned, spoiled = Step(np.transpose, (0,), {}), Step(np.asarray, (1,), {})
+    >>> steps, written = with_own(1, [turned, spoiled], {1})
+    >>> steps[1].owns, written
+    ((), {0})
+    >>> steps, written = with_own(1, [turned, spoiled, Step(np.add, (0, 2), {})], {1})
+    >>> steps[1].owns, written
+    ((0,), set())
     """
+    if not writers:
+        return list(steps), set()
+    #: By value, one that may be the same memory; the last one of these is its own.
+    later = list(range(readers + len(steps)))
 
-    __slots__ = ("axes", "dtype", "ufunc")
+    def last(value: int) -> int:
+        while later[value] != value:
+            later[value] = later[later[value]]
+            value = later[value]
+        return value
 
-    def __init__(self, ufunc: np.ufunc, axes: tuple[int, ...], dtype: Any = None) -> None:
-        self.ufunc = ufunc
-        self.axes = axes
-        self.dtype = dtype
-
-    @property
-    def __name__(self) -> str:
-        return f"{self.ufunc.__name__}_partial"
-
-    def __call__(self, block: Any) -> Any:
-        return self.ufunc.reduce(block, axis=self.axes, dtype=self.dtype, keepdims=True)
-
-    def of_tiles(self, found: list[Any], ndim: int) -> Any:
-        """Return the same of the results of all tiles."""
-        whole = self.ufunc.reduce(np.array(found), dtype=self.dtype)
-        return np.asarray(whole).reshape((1,) * ndim)
-
-    def of_tile(self, tile: Any) -> Any:
-        """Return the same of one tile, a flat array."""
-        return self.ufunc.reduce(tile, dtype=self.dtype)
-
-    def __zcluster_tokenize__(self) -> Any:
-        return ("fold", self.ufunc.__name__, self.axes, str(self.dtype))
+    uses = [0] * len(later)
+    for number, step in enumerate(steps, start=readers):
+        for one in step.arguments:
+            if type(one) is int:
+                uses[one] += 1
+                if not isinstance(step.function, np.ufunc):
+                    later[last(one)] = number
+    shared = {last(value) for value, count in enumerate(uses) if count > 1}
+    made, written = [], set()
+    for number, step in enumerate(steps):
+        owns = []
+        if number in writers:
+            for place, one in enumerate(step.arguments):
+                if type(one) is int and last(one) in shared:
+                    owns.append(place)
+                elif type(one) is int:
+                    written.add(last(one))
+        made.append(Step(step.function, step.arguments, step.kwargs, step.extra, tuple(owns)))
+    return made, {value for value in range(readers) if last(value) in written}
 
 
 class Program:
@@ -263,19 +334,23 @@ class Program:
         Their values follow; without steps the first reader's value is the result.
     """
 
-    __slots__ = ("_calls", "_is_plain", "_reads", "_tail", "readers", "steps", "takes_row")
+    __slots__ = ("_calls", "_is_plain", "_reads", "_tiling", "readers", "steps", "takes_row")
 
     def __init__(self, readers: Sequence[Reader], steps: Sequence[Step]) -> None:
         self.readers = tuple(readers)
         self.steps = tuple(steps)
         self.takes_row = any(reader.takes_row for reader in self.readers)
         self._is_plain = all(type(reader) is Whole for reader in self.readers)
-        self._tail = _tiled_tail(self.steps, len(self.readers))
+        self._tiling = tiling_of(self.steps, len(self.readers))
         self._reads = [reader.read for reader in self.readers]
-        self._calls = [step.bound() for step in self.steps]
+        calls = [step.bound() for step in self.steps]
+        self._calls = list(zip(calls, _last_uses(self.steps, len(self.readers)), strict=True))
 
     def __reduce__(self) -> Any:
         return Program, (self.readers, self.steps)
+
+    def __repr__(self) -> str:
+        return f"<program: {self.__name__}>"
 
     @property
     def __name__(self) -> str:
@@ -290,89 +365,55 @@ class Program:
             cursor = _Cursor(given[0], given[1:]) if self.takes_row else _Cursor(b"", given)
             values = [read(cursor) for read in self._reads]
         del given
-        if self._tail is not None:
-            shape = _tiled_shape(values)
-            if shape is not None:
-                return _run_tiled(values, self.steps, self._tail, shape)
-        for call in self._calls:
+        calls = self._calls
+        if self._tiling is not None:
+            made = self._tiling.run(values)
+            if made is not None:
+                done = self._tiling.count
+                values += [None] * (done - 1)
+                values.append(made)
+                for _, over in calls[:done]:
+                    for one in over:
+                        values[one] = None
+                calls = calls[done:]
+        for call, over in calls:
             values.append(call(values))
-        return values[-1] if self._calls else values[0]
+            for one in over:
+                values[one] = None
+        return _kept(values[-1] if self.steps else values[0])
 
 
-# Tiles --------------------------------------------------------------------------------------------
+def _last_uses(steps: Sequence[Step], readers: int) -> list[tuple[int, ...]]:
+    """Return for each step the values that no later one needs.
 
-
-def _tiled_tail(steps: tuple[Step, ...], readers: int) -> int | None:
-    """Return how many steps are element-wise ufuncs if tiles will do, at least two; else None.
-
-    A `Fold` may follow, of the last value.
+    Examples
+    --------
+    >>> _last_uses([Step(np.square, (0,), {}), Step(np.add, (0, 1), {})], 1)
+    [(), (0, 1)]
     """
-    tail = len(steps)
-    if tail and isinstance(steps[-1].function, Fold):
-        tail -= 1
-        if steps[-1].arguments != (readers + tail - 1,):
-            return None
-    if tail < 2 and not (tail == 1 and tail < len(steps)):
-        return None
-    for step in steps[:tail]:
-        function = step.function
-        if not isinstance(function, np.ufunc) or function.nout != 1 or function.signature:
-            return None
-        if step.kwargs or step.extra:
-            return None
-        for one in step.arguments:
-            if type(one) is not int and np.ndim(one.value):
-                return None
-    return tail
+    last: dict[int, int] = {}
+    for number, step in enumerate(steps):
+        for one in (*step.arguments, *(value for _, value in step.extra)):
+            if type(one) is int:
+                last[one] = number
+    over: list[list[int]] = [[] for _ in steps]
+    for one, number in last.items():
+        over[number].append(one)
+    return [tuple(sorted(each)) for each in over]
 
 
-def _tiled_shape(values: Sequence[Any]) -> tuple[int, ...] | None:
-    """Return the shape of all values, if they are flat in memory and large; else None."""
-    first = values[0]
-    if type(first) is not np.ndarray or first.size < _FEW_TILES * TILE:
-        return None
-    shape: tuple[int, ...] | None = None
-    for value in values:
-        if type(value) is not np.ndarray or value.dtype.hasobject or not value.flags.c_contiguous:
-            return None
-        if shape is None:
-            shape = value.shape
-        elif value.shape != shape:
-            return None
-    return shape
+def _kept(value: Any) -> Any:
+    """Return a result that may be kept for long: no small view that keeps a large block alive.
 
-
-def _run_tiled(
-    values: Sequence[Any], steps: Sequence[Step], tail: int, shape: tuple[int, ...]
-) -> Any:
-    """Evaluate element-wise steps tile by tile, and the fold after them if there is one."""
-    flat = [value.reshape(-1) for value in values]
-    size = flat[0].size
-    fold: Any = steps[-1].function if tail < len(steps) else None
-    if fold is not None and len(fold.axes) != len(shape):
-        fold = None
-    buffers: list[Any] = []
-    result: Any = None
-    found = []
-    for start in range(0, size, TILE):
-        stop = min(start + TILE, size)
-        tile = [one[start:stop] for one in flat]
-        for number, step in enumerate(steps[:tail]):
-            arguments = [tile[one] if type(one) is int else one.value for one in step.arguments]
-            if not start:  # what dtype it has shows the first time
-                made = step.function(*arguments)
-                buffers.append(made)
-            elif number == tail - 1 and fold is None:
-                made = step.function(*arguments, out=result[start:stop])
-            else:
-                made = step.function(*arguments, out=buffers[number][: stop - start])
-            tile.append(made)
-        if fold is not None:
-            found.append(fold.of_tile(tile[-1]))
-        elif not start:
-            result = np.empty(size, tile[-1].dtype)
-            result[:stop] = tile[-1]
-    if fold is not None:
-        return fold.of_tiles(found, len(shape))
-    block = result.reshape(shape)
-    return steps[-1].function(block) if tail < len(steps) else block
+    Examples
+    --------
+    >>> _kept(np.zeros(1000)[:1]).base is None, _kept(np.zeros(1000)[::-1]).base is None
+    (True, False)
+    """
+    if type(value) is not np.ndarray or value.base is None:
+        return value
+    owner: Any = value.base
+    while type(owner) is np.ndarray and owner.base is not None:
+        owner = owner.base
+    size = getattr(owner, "nbytes", None)  # of an array, and of what is mapped from the store
+    return value.copy() if size is not None and size > 2 * value.nbytes else value

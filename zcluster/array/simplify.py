@@ -49,7 +49,7 @@ def simplified(outputs: Sequence[Expr]) -> list[Expr]:
         inputs = [made[source.name] for source in one.inputs]
         fresh = one
         if any(new is not old for new, old in zip(inputs, one.inputs, strict=True)):
-            fresh = one.with_inputs(inputs)
+            fresh = _as_wanted(one.with_inputs(inputs), one)
         made[one.name] = fresh = rules.applied(fresh)
         if takers.get(one.name) == 1:
             rules.lone.add(fresh.name)
@@ -99,7 +99,7 @@ class _Rules:
         is_lone = source.name in self.lone and self._depth < _DEEPEST
         if not (is_lone and _only_leaves_out(one)):
             return None
-        if isinstance(source, Blockwise) and source.is_elementwise:
+        if isinstance(source, Blockwise) and source.is_elementwise and not source.extra:
             return self._below_elementwise(one, source)
         if isinstance(source, Reduction):
             return self._below_reduction(one, source)
@@ -111,10 +111,10 @@ class _Rules:
         for made, axis in zip(one.maps, source.axes, strict=True):
             if axis is not None:
                 maps[axis] = made
-            elif not (made.is_identity and made.chunks == (1,)):
+            elif made.chunks != (1,) or made.starts.tolist() != [0]:
                 return None
-        below = self.applied(Gather(taken, maps, one.fill, one.label))
-        return Dims(below, source.axes, source.label)
+        below = self.applied(_as_wanted(Gather(taken, maps, one.fill, one.label), one))
+        return _as_wanted(Dims(below, source.axes, source.label), source)
 
     def _below_elementwise(self, one: Gather, source: Blockwise) -> Expr:
         inputs = []
@@ -122,8 +122,9 @@ class _Rules:
             maps = []
             for axis, (length, own) in zip(axes, _axes(taken), strict=True):
                 maps.append(identity(length, own) if axis < 0 else one.maps[axis])
-            inputs.append(self.applied(Gather(taken, maps, one.fill, one.label)))
-        return source.on(inputs, one.chunks)
+            below = _as_wanted(Gather(taken, maps, one.fill, one.label), one)
+            inputs.append(self.applied(below))
+        return _as_wanted(source.on(inputs, one.chunks), source)
 
     def _below_reduction(self, one: Gather, source: Reduction) -> Expr | None:
         taken = source.inputs[0]
@@ -136,8 +137,14 @@ class _Rules:
                 return None
         if source.takes_offsets:
             return None
-        below = self.applied(Gather(taken, maps, one.fill, one.label))
-        return source.with_inputs([below])
+        below = self.applied(_as_wanted(Gather(taken, maps, one.fill, one.label), one))
+        return _as_wanted(source.with_inputs([below]), source)
+
+
+def _as_wanted(made: Expr, one: Expr) -> Expr:
+    """Give an expression that stands for another one the options of that one."""
+    made.options = one.options
+    return made
 
 
 def _composed(one: Gather, source: Gather) -> Expr | None:
@@ -146,7 +153,7 @@ def _composed(one: Gather, source: Gather) -> Expr | None:
             return None  # of unknown length
     fill = source.fill if _has_fill(source.maps) else one.fill
     maps = [compose(outer, inner) for outer, inner in zip(one.maps, source.maps, strict=True)]
-    return Gather(source.inputs[0], maps, fill, one.label)
+    return _as_wanted(Gather(source.inputs[0], maps, fill, one.label), one)
 
 
 def _has_fill(maps: Sequence[AxisMap]) -> bool:
@@ -181,4 +188,4 @@ def _dims(one: Dims) -> Expr | None:
     if not isinstance(source, Dims):
         return None
     axes = tuple(None if axis is None else source.axes[axis] for axis in one.axes)
-    return Dims(source.inputs[0], axes, one.label)
+    return _as_wanted(Dims(source.inputs[0], axes, one.label), one)

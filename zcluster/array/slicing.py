@@ -1,7 +1,8 @@
-"""Basic indexing: integers, slices, ``None``, ``...`` and one list of integers on an axis.
+"""Basic indexing: integers, slices, ``None``, ``...``, and a list of integers on an axis.
 
-An index becomes a `Gather` (what stays of each axis) and a `Dims` (axes that integers take out and
-``None`` puts in). Neither computes anything, and both move towards the source.
+`indexing` has all else, and is what ``x[...]`` asks. An index becomes a `Gather` (what stays of
+each axis) and a `Dims` (axes that integers take out and ``None`` puts in). Neither computes
+anything, and both move towards the source.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from zcluster.array.core import Array, permuted
 from zcluster.array.expressions import Gather
 from zcluster.errors import InvalidArgument
 
-__all__ = ["basic", "expanded"]
+__all__ = ["basic", "expanded", "getitem"]
 
 
 def expanded(index: Any, ndim: int) -> list[Any]:
@@ -115,8 +116,12 @@ def _axis_map(item: Any, array: Array, axis: int) -> AxisMap:
 
 
 def getitem(array: Array, index: Any) -> Array:
-    """Return ``array[index]``, lazily."""
+    """Return ``array[index]``, lazily, for a basic index.
+
+    Examples
+    --------
+    >>> from zcluster.array.core import from_numpy
+    >>> getitem(from_numpy(np.arange(10), chunks=4), slice(8, 2, -3)).compute()
+    array([8, 5])
+    """
     return basic(array, expanded(index, array.ndim))
-
-
-METHODS = {"__getitem__": getitem}

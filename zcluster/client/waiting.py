@@ -58,7 +58,7 @@ def too_deep(value: object) -> InvalidArgument:
 
 
 def futures_in(*values: Any) -> list[Future]:
-    """Return the futures in nested lists, tuples, sets, dicts and iterators, in order.
+    """Return the futures in nested lists, tuples, sets, dicts, iterators and collections, in order.
 
     Raises
     ------
@@ -71,6 +71,9 @@ def futures_in(*values: Any) -> list[Future]:
         for value in stack[-1]:
             if isinstance(value, Future):
                 found.append(value)
+                continue
+            if hasattr(type(value), "__zcluster_lower__"):
+                found += futures_of(value)  # to iterate over an array would compute it
                 continue
             if isinstance(value, dict):
                 value = value.values()

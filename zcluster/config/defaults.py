@@ -212,6 +212,13 @@ KEYS = (
         _TEXT,
         "How they log it: a format of Python's `logging`; `role` is the process's name.",
     ),
+    Key(
+        "array.large-value",
+        64 * 1024**2,
+        _SIZE,
+        "An array of NumPy of more bytes than this in a graph that goes to other processes is "
+        "warned of; it is sent once.",
+    ),
     Key("client.timeout", 30.0, _SECONDS, "How long a client waits for its cluster to answer."),
     Key(
         "client.unrunnable",

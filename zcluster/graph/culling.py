@@ -183,10 +183,9 @@ def _rows_taken(
 
 
 def _renumbered(indices: Any, numbers: _Integers) -> npt.NDArray[Any]:
-    indices = np.asarray(indices, np.int64)
-    own = indices >= 0
-    renumbered = indices.copy()
-    renumbered[own] = numbers[indices[own]]
+    renumbered = np.array(indices, np.int64)
+    own = renumbered >= 0
+    renumbered[own] = numbers[renumbered[own]]
     return renumbered
 
 

@@ -9,16 +9,19 @@ is made as it is asked for::
     {'x': 1, 'y': (<built-in function abs>, 'x')}
 
 A task with keywords shows as ``(apply, function, [args], (dict, [[name, value], …]))``, an input
-that comes from elsewhere as the object that stands for it. The view is a graph in the sense of
-`spec`: it can be given to any ``get``.
+of which the task takes a part as ``(getitem, key, part)``, with slices or the number of an item,
+and an input that comes from elsewhere as the object that stands for it. The view is a graph in the
+sense of `spec`: it can be given to any ``get``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import getitem
 from typing import Any
 
 from zcluster.graph.layers import Graph, GraphLayer, HeldLayer, LargeArgument
+from zcluster.graph.selecting import RowsOf, parts_of
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import (
     CALL_ALIAS,
@@ -31,6 +34,7 @@ from zcluster.protocol.calls import (
 )
 from zcluster.protocol.held import HeldCall, Input, Nested, list_of
 from zcluster.protocol.objects import load
+from zcluster.protocol.selections import Part, Selection
 from zcluster.types import Key
 
 __all__ = ["GraphView", "apply"]
@@ -54,6 +58,7 @@ class GraphView(Mapping[Key, Any]):
         self._graph = graph
         self._named: dict[Key, int] | None = None
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._rows: dict[int, RowsOf] = {}  # by first task of the layer
 
     def __repr__(self) -> str:
         return f"<GraphView: {len(self)} tasks in {len(self._graph.layers)} layers>"
@@ -118,14 +123,29 @@ class GraphView(Mapping[Key, Any]):
         value = self._graph.imports[~number]
         return load(value.plan.tobytes()) if isinstance(value, LargeArgument) else value
 
+    def _inputs(self, layer: GraphLayer, position: int, numbers: Sequence[int]) -> list[Any]:
+        """Return what a task takes, as it is written in a task."""
+        listed = [self._input(number) for number in numbers]
+        taken = [self._graph.layers[k] for k in layer.whole]
+        groups = [[other.key(p) for p in range(other.count)] for other in taken]
+        if not (layer.slots or layer.whole_slots):
+            return [*listed, *groups]
+        row: list[int] = []
+        if layer.selections is not None:
+            rows = self._rows.get(layer.first)
+            if rows is None:
+                rows = self._rows[layer.first] = RowsOf(layer)
+            row = rows.row(position)
+        counts = [other.count for other in taken]
+        parts = iter(parts_of(len(listed), layer.slots, counts, layer.whole_slots, row, position))
+        listed = [_part(value, next(parts)) for value in listed]
+        return [*listed, *([_part(value, next(parts)) for value in group] for group in groups)]
+
     def _task(self, layer: GraphLayer, position: int) -> Any:
         """Return the task tuple (or the value, or the key) at a position of a layer."""
         constant = layer.constant(position)
         numbers = layer.inputs(position)
-        inputs = [self._input(number) for number in numbers]
-        for k in layer.whole:
-            taken = self._graph.layers[k]
-            inputs.append([taken.key(p) for p in range(taken.count)])
+        inputs = self._inputs(layer, position, numbers)
         if isinstance(layer.objects, HeldLayer):
             first = () if constant is None else (bytes(constant),)
             return (layer.objects.function, *first, *inputs)
@@ -162,6 +182,16 @@ def _task_of(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str
     if not kwargs:
         return (function, *args)
     return (apply, function, list(args), (dict, [[k, v] for k, v in kwargs.items()]))
+
+
+def _part(value: Any, part: Selection | None) -> Any:
+    """Return a part of an input as it is written in a task."""
+    if part is None:
+        return value
+    if type(part) is Part:
+        return (getitem, value, part.number)
+    assert not isinstance(part, Part)  # there are two kinds
+    return (getitem, value, part.slices() or Ellipsis)
 
 
 def _written(call: HeldCall, inputs: list[Any]) -> Any:

@@ -380,9 +380,10 @@ class Driver:
         keep = layer.may_run_again
         shares = held.reads_only
         if layer.is_plain:
-            arguments = shelf.take(job.inputs, keep, None, shares) if job.inputs else []
+            given = job.inputs
+            arguments = shelf.take(given, keep, None, shares, not shares) if given else []
         else:
-            taken = shelf.take(job.sources(), keep, job.parts(), shares)
+            taken = shelf.take(job.sources(), keep, job.parts(), shares, not shares)
             arguments = job.grouped(taken) if layer.info.whole else taken
         if layer.call == CALL_ROW:
             value = held.function(job.constant or b"", *arguments)

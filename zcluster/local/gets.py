@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from zcluster.graph.columns import row_width
 from zcluster.graph.layers import Graph, GraphLayer, HeldLayer, LargeArgument
+from zcluster.graph.selecting import parts_of
 from zcluster.graph.spec import fill, from_dict
 from zcluster.local.driver import imported
-from zcluster.local.jobs import grouped, parts_of
+from zcluster.local.jobs import grouped
 from zcluster.protocol.callables import load_callable
 from zcluster.protocol.calls import (
     CALL_ALIAS,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
-from zcluster.graph.columns import row_width, slot_width
+from zcluster.graph.columns import row_width
 from zcluster.graph.layers import HeldLayer
-from zcluster.protocol.messages import Assign, NodeLayer, Slot
-from zcluster.protocol.selections import Part, Selection, selection_from
+from zcluster.graph.selecting import parts_of
+from zcluster.protocol.messages import Assign, NodeLayer
+from zcluster.protocol.selections import Selection
 from zcluster.types import Frames
 
-__all__ = ["Job", "JobLayer", "grouped", "jobs_of", "parts_of"]
-
-_WHOLE = Slot()
+__all__ = ["Job", "JobLayer", "grouped", "jobs_of"]
 
 
 class JobLayer:
@@ -81,37 +79,6 @@ class Job:
         return grouped(values, len(self.inputs), [count for _, count in self.layer.info.whole])
 
 
-def parts_of(
-    arity: int,
-    slots: Sequence[Slot],
-    counts: Sequence[int],
-    whole_slots: Sequence[Slot],
-    table: Sequence[int],
-    own: int,
-) -> list[Selection | None]:
-    """Return what part a task takes of each of its sources; None: all of it.
-
-    Parameters
-    ----------
-    arity, slots
-        Of the listed inputs.
-    counts, whole_slots
-        Of the layers of which it takes all tasks.
-    table : sequence of int
-        The task's row of the selection table.
-    own : int
-        The task's place in its layer.
-    """
-    rest = iter(table)
-    found = []
-    for position in range(arity):
-        slot = slots[min(position, len(slots) - 1)] if slots else _WHOLE
-        found.append(_selection(slot, rest, own))
-    for count, slot in zip(counts, whole_slots, strict=True):
-        found += [_selection(slot, rest, own)] * count
-    return found
-
-
 def grouped(values: list[Any], arity: int, counts: Sequence[int]) -> list[Any]:
     """Return the arguments of a call: some values as they are, then some in lists.
 
@@ -125,15 +92,6 @@ def grouped(values: list[Any], arity: int, counts: Sequence[int]) -> list[Any]:
         arguments.append(values[arity : arity + count])
         arity += count
     return arguments
-
-
-def _selection(slot: Slot, table: Iterator[int], own: int) -> Selection | None:
-    """Return what part of an input a task takes; None: all of it."""
-    if slot.kind == 0:
-        return None
-    if slot.kind == 2:
-        return Part(own)
-    return selection_from(slot.kind, list(islice(table, slot_width(slot))))
 
 
 def jobs_of(message: Assign, frames: Frames, layers: dict[int, JobLayer]) -> Iterator[Job]:

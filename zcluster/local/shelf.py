@@ -37,7 +37,8 @@ class Shelf:
     guard : Lock
         Held while counts are looked at or changed, here and in the run.
     shared : set of int
-        Tasks whose results are objects of the caller's: nobody gets a copy of these.
+        Tasks whose results are objects of the caller's: nobody gets a copy of these, but tasks of
+        collections that write into what they take.
     dropped : callable, optional
         Told of tasks whose results go.
     """
@@ -57,6 +58,7 @@ class Shelf:
         keep: bool,
         parts: Sequence[Selection | None] | None = None,
         shares: bool = False,
+        spares: bool = False,
     ) -> list[Any]:
         """Return results as one task may have them: the objects themselves if nobody else will.
 
@@ -70,6 +72,8 @@ class Shelf:
             What part to take of each.
         shares : bool
             The task only reads: it may have what others take too.
+        spares : bool
+            The task gets copies of the caller's objects too.
         """
         values, left, base, copying = self.values, self.left, self.base, self._copying
         taken: list[Any] = []
@@ -84,12 +88,19 @@ class Shelf:
                         or type(value) is LargeArgument
                     )
                     and source not in self.shared
-                ):
+                ) or (spares and source in self.shared):
                     copied = copied or []
                     copied.append((len(taken), source))
                 taken.append(value)
                 if not keep:
                     self._count_down(source)
+            if spares:
+                value = None  # refers to nothing any more
+                places = {place for place, _ in copied or ()}
+                for place, source in enumerate(sources):
+                    if place not in places and _is_seen(taken, place):
+                        copied = copied or []
+                        copied.append((place, source))
             if copied:
                 for _, source in copied:
                     copying[source] = copying.get(source, 0) + 1
@@ -148,6 +159,18 @@ class Shelf:
             for task in tasks:
                 if self.values.pop(task, self) is not self and self.dropped:
                     self.dropped(task)
+
+
+def _is_seen(values: list[Any], place: int) -> bool:
+    """Tell whether others may see the memory of an array, though its result is taken for good.
+
+    It may be a view, or others a view of it, which then refer to it.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(values[place]) is not getattr(numpy, "ndarray", None):
+        return False
+    # The list refers to it, and the call.
+    return values[place].base is not None or sys.getrefcount(values[place]) > 2
 
 
 def _cut(value: Any, part: Selection) -> Any:

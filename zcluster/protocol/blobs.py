@@ -202,6 +202,21 @@ class Plan:
         """Return the content as buffers, for a scattered write; only `Strided` is copied."""
         return [p.tobytes() if isinstance(p, Strided) else p for p in self.pieces]
 
+    @property
+    def is_scattered(self) -> bool:
+        """Whether items that do not lie side by side have to be brought together."""
+        return any(type(piece) is Strided for piece in self.pieces)
+
+    def written(self) -> memoryview:
+        """Return the blob in writable memory of its own; it is copied once."""
+        # NumPy does not fill the memory with zeros first.
+        numpy = sys.modules.get("numpy")
+        has_numpy = numpy is not None and hasattr(numpy, "empty")
+        target: Any = numpy.empty(self.size, "u1") if has_numpy else bytearray(self.size)  # type: ignore[union-attr]
+        view = memoryview(target)
+        self.write_into(view)
+        return view
+
     def tobytes(self) -> bytes:
         """Return the blob as bytes."""
         if len(self.pieces) == 1 and type(self.pieces[0]) is bytes:

@@ -95,7 +95,8 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     as the store, is not counted. ``made`` is what results that each of them made take of the
     store; both together are what a worker is charged. ``store_used`` and ``spilled`` are bytes
     of results in the node's memory and on its disk. ``silent`` says for how many seconds each
-    worker's loop has not answered: a task may hold the interpreter's lock for long.
+    worker's loop has not answered: a task may hold the interpreter's lock for long. ``sent`` is
+    the bytes of results that the node's data port has sent since it started.
     """
 
     lag: float
@@ -104,6 +105,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     made: list[int] = msgspec.field(default_factory=list)
     spilled: int = 0
     silent: list[float] = msgspec.field(default_factory=list)
+    sent: int = 0
 
 
 class Nodes(Message, frozen=True, tag="nodes"):

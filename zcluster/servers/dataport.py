@@ -262,7 +262,7 @@ class DataPort:
             if planned is None:
                 self._say(route, Missing(message.request, "it cannot be cut", 1))
                 return
-            view = memoryview(planned.tobytes())
+            view = planned.written() if planned.is_scattered else memoryview(planned.tobytes())
         elif result.place is not None:
             holder = b"sending:%d" % next(self._lease)
             self._memory.lease(result.place, holder)

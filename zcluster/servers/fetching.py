@@ -4,11 +4,17 @@ One connection a node, opened when first needed. A fetch that fails at one holde
 is tried at the next; when none is left the core is told, and the scheduler finds
 another way. One for which the store has no room waits until the core gives it some: nobody else
 could do better with it, and to make the input again would not help.
+
+Of one holder so much is asked at a time as keeps it busy, and the rest in its turn. A holder cuts
+what is asked for at once: boxes of a whole rechunk would fill its memory, and the last of them
+would take longer than anybody waits for a sign of life.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +41,14 @@ _SMALL = 16 << 10
 #: Where this process has no descriptor left for a connection, that is tried again after so
 #: many seconds, so many times for each holder.
 _AGAIN, _TRIES = 0.25, 20
-#: A holder that sends nothing for so long is given up.
+#: A holder that sends nothing for so long is given up; one that sends other things only, after
+#: so many times that.
 _PATIENCE = 2.0
+_OTHERS = 10
+#: Bytes that are asked of a holder at a time, about; two inputs in any case.
+_ON_THE_WAY = 32 << 20
+#: A part of a parted result has so many bytes at most, until the holder says.
+_PART = 1 << 20
 #: No task has this number: a request for it only ends an earlier one.
 _NOTHING = -1 << 62
 _BURST = 32
@@ -46,6 +58,7 @@ class _Fetch:
     """One input on its way."""
 
     __slots__ = (
+        "due",
         "heap",
         "is_whole",
         "node",
@@ -62,6 +75,8 @@ class _Fetch:
     def __init__(self, order: FetchOrder) -> None:
         self.order = order
         self.nodes = list(order.nodes)
+        #: Bytes that are on their way, about.
+        self.due = _expected(order)
         self.node = -1
         self.is_whole = False
         self.seen = 0.0
@@ -75,6 +90,19 @@ class _Fetch:
         self.tries = 0
 
 
+def _expected(order: FetchOrder) -> int:
+    """Return how many bytes an input will have, as far as can be told."""
+    if order.kind == 1:
+        return min(order.size, _PART)
+    if order.kind == 3:
+        bounds = zip(
+            order.selection[::3], order.selection[1::3], order.selection[2::3], strict=True
+        )
+        items = math.prod(max(stop - start, 0) // step for start, stop, step in bounds)
+        return min(order.size, 8 * items)
+    return order.size
+
+
 class _Connection:
     """The connection to one node's data port."""
 
@@ -83,6 +111,22 @@ class _Connection:
         self.socket = sock
         self.monitor = events
         self.fetches: dict[int, _Fetch] = {}
+        #: Those whose turn has not come.
+        self.queue: deque[_Fetch] = deque()
+        #: When anything came.
+        self.seen = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted of this holder."""
+        return not (self.fetches or self.queue)
+
+    def take_all(self) -> list[_Fetch]:
+        """Return what was wanted of this holder, and forget it."""
+        found = [*self.fetches.values(), *self.queue]
+        self.fetches.clear()
+        self.queue.clear()
+        return found
 
 
 class Fetcher:
@@ -151,6 +195,19 @@ class Fetcher:
                     return
                 continue
             fetch.tries = 0
+            connection.queue.append(fetch)
+            self._ask_more(connection)
+            return
+        self._give_up(fetch, "", "")
+
+    def _ask_more(self, connection: _Connection) -> None:
+        """Ask a holder for as much as may be on its way."""
+        due = sum(fetch.due for fetch in connection.fetches.values())
+        while connection.queue:
+            due += connection.queue[0].due
+            if due > _ON_THE_WAY and len(connection.fetches) > 1:
+                return
+            fetch = connection.queue.popleft()
             number = self._next
             self._next += 1
             fetch.seen = self._loop.now()
@@ -162,13 +219,11 @@ class Fetcher:
                 self._say(connection, Fetch(number, order.task, order.kind, order.selection))
             self._say(connection, More(number, WINDOW))
             self._watch()
-            return
-        self._give_up(fetch, "", "")
 
     def _wait_for_descriptors(self, fetch: _Fetch, error: zmq.ZMQError) -> bool:
         """Try the same holder again in a moment; False if that was done often enough."""
         for connection in list(self._connections.values()):
-            if not connection.fetches:
+            if connection.is_idle:
                 self._disconnect(connection)
         fetch.tries += 1
         if fetch.tries > _TRIES:
@@ -221,7 +276,7 @@ class Fetcher:
         self._receive(connection)
         if self._connections.get(connection.index) is connection:
             self._disconnect(connection)
-            for fetch in connection.fetches.values():
+            for fetch in connection.take_all():
                 self._try_next(fetch)
 
     @staticmethod
@@ -244,19 +299,20 @@ class Fetcher:
             fetch = connection.fetches.get(message.request)
             if fetch is None:
                 continue
-            fetch.seen = self._loop.now()
+            fetch.seen = connection.seen = self._loop.now()
             if isinstance(message, Missing):
-                del connection.fetches[message.request]
+                self._end(connection, message.request)
                 if message.kind == 2:
                     self._give_up(fetch, "serialize", message.reason)
                     continue
                 if message.kind == 1:
                     # It comes whole, and the worker that takes it cuts it.
                     fetch.is_whole = True
+                    fetch.due = fetch.order.size
                     fetch.nodes.insert(0, fetch.node)
                 self._try_next(fetch)
             elif not self._take(connection, fetch, message, frames[1:]):
-                self._end(connection, message.request)
+                self._stop(connection, message.request)
                 self._try_next(fetch)
 
     def _take(
@@ -266,7 +322,7 @@ class Fetcher:
         if message.total < 0:
             return False
         if fetch.target is None and not self._make_room(fetch, message.total):
-            self._end(connection, message.request)
+            self._stop(connection, message.request)
             number = fetch.order.number
             self._waiting[number] = fetch
             self._room.want_input(number, message.total)
@@ -282,7 +338,7 @@ class Fetcher:
         if stop < len(target):
             self._say(connection, More(message.request, stop + WINDOW))
             return True
-        del connection.fetches[message.request]
+        self._end(connection, message.request)
         size = len(target)
         if fetch.heap is not None:
             result = Result(size, bytes(fetch.heap), lent=True)
@@ -307,6 +363,7 @@ class Fetcher:
         if fetch.place is None:
             return False
         fetch.target = self._memory.writable(fetch.place, total)
+        fetch.due = total
         return True
 
     def on_room(self, given: RoomGiven) -> None:
@@ -326,9 +383,14 @@ class Fetcher:
         self._try_next(fetch)
 
     def _end(self, connection: _Connection, number: int) -> None:
-        """Want no more of a fetch; its holder lets go of what it was sending."""
+        """A fetch is over at this holder; the next may begin."""
         del connection.fetches[number]
+        self._ask_more(connection)
+
+    def _stop(self, connection: _Connection, number: int) -> None:
+        """Want no more of a fetch; its holder lets go of what it was sending."""
         self._say(connection, Fetch(number, _NOTHING))
+        self._end(connection, number)
 
     def _discard(self, fetch: _Fetch) -> None:
         if fetch.place is not None:
@@ -344,15 +406,21 @@ class Fetcher:
     def _look(self) -> None:
         """Give up on holders that are silent for too long."""
         self._watching = False
-        before = self._loop.now() - _PATIENCE
+        now = self._loop.now()
         for connection in list(self._connections.values()):
+            is_silent = connection.seen < now - _PATIENCE
+            before = now - _PATIENCE * (1 if is_silent else _OTHERS)
             silent = [n for n, fetch in connection.fetches.items() if fetch.seen < before]
             stuck = [connection.fetches[number] for number in silent]
-            for number in silent:
-                self._end(connection, number)
-            if stuck and not connection.fetches:
+            if stuck and len(stuck) == len(connection.fetches):
                 # A fresh connection next time: this one may be to a process that is gone.
+                for number in silent:
+                    self._say(connection, Fetch(number, _NOTHING))
                 self._disconnect(connection)
+                stuck = connection.take_all()
+                silent = []
+            for number in silent:
+                self._stop(connection, number)
             for fetch in stuck:
                 self._try_next(fetch)
             if connection.fetches:

@@ -19,6 +19,8 @@ __all__ = ["StoreMemory", "open_disk", "plan_cut"]
 
 #: Cut parts up to this size stay in the nanny's heap and travel in messages.
 _INLINE = 16 << 10
+#: Larger parts are not copied: whoever takes one maps the whole, and cuts what it sees.
+_COPIED = 256 << 10
 
 
 class StoreMemory:
@@ -161,11 +163,11 @@ class StoreMemory:
         return self._slabs_of(place).view(place)[:size]
 
     def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
-        """Return a part of a result as a result of its own; None if it cannot be cut."""
+        """Return a part of a result as a result of its own; None: whoever takes it cuts it."""
         if result.worker >= 0:
             return None
         plan = plan_cut(self.view(result), kind, selection)
-        if plan is None:
+        if plan is None or (plan.size > _COPIED and result.place is not None):
             return None
         if plan.size <= _INLINE:
             return Result(plan.size, plan.tobytes(), lent=True)

@@ -327,7 +327,9 @@ class _Incarnation:
         made = [worker.made for worker in self._core.workers.values()]
         memory = self._memory
         silent = [round(self._crew.silence(number), 1) for number in self._core.workers]
-        return Heartbeat(lag, memory.used, self._pressure.memory(), made, memory.spilled, silent)
+        own = self._pressure.memory()
+        sent = self._data.sent_bytes
+        return Heartbeat(lag, memory.used, own, made, memory.spilled, silent, sent)
 
     # ------------------------------------------------------------------------ workers
 

@@ -42,7 +42,6 @@ from zcluster.protocol.calls import (
     make_call,
 )
 from zcluster.protocol.objects import Plan, dumps_small, plan
-from zcluster.protocol.selections import apply
 from zcluster.servers.arguments import show_call
 from zcluster.servers.batches import Batch
 from zcluster.servers.calls import WorkerCalls, current_worker
@@ -422,10 +421,12 @@ class Slot:
             key = batch.inputs[at]
             try:
                 if key in sources:
-                    raw = form == CALL_PACKED_LAST and at == stop - 1
-                    value = self._values.open(sources[key], batch.inline, raw)
                     if key in batch.cuts:
-                        value = apply(value, batch.cuts[key])
+                        part = batch.cuts[key]
+                        value = self._values.open_part(sources[key], batch.inline, part)
+                    else:
+                        raw = form == CALL_PACKED_LAST and at == stop - 1
+                        value = self._values.open(sources[key], batch.inline, raw)
                 else:
                     value = held.get(key, MISSING)
                     if type(value) is Shared:

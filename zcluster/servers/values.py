@@ -31,8 +31,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from zcluster.errors import ClusterError, NotSerializable
+from zcluster.errors import ClusterError, NotSerializable, ProtocolError
 from zcluster.protocol.objects import ATOMS, Plan, load, plan
+from zcluster.protocol.selections import Box, Selection, apply, can_cut, cut
 from zcluster.storage.arena import Range
 from zcluster.storage.slabs import SlabReader
 
@@ -169,6 +170,30 @@ class Values:
         view = self._map(source)
         return view if raw else load(view)
 
+    def open_part(self, source: Source, inline: bytes, selection: Selection) -> Any:
+        """Return a part of an input: for a box whose rows lie apart, a copy.
+
+        Pages of the slab that this process has seen before are mapped already; a mapping of its
+        own for each input would have each page with a row in it mapped again, which takes longer
+        than to copy the row.
+        """
+        if type(source) is tuple or type(selection) is not Box:
+            return apply(self.open(source, inline), selection)
+        assert isinstance(source, Lease)
+        slab, offset, length = source.place
+        try:
+            self._know(slab)
+            view = self._reader.map_shared(Range(slab, offset, length))
+            planned = _cut_out(view, selection)
+            copied = None if planned is None else load(planned.written())
+        except BaseException:
+            source.end()
+            raise
+        if planned is None:
+            return apply(self.open(source, inline), selection)
+        source.end()
+        return copied
+
     def _map(self, lease: Lease) -> memoryview:
         slab, offset, length = lease.place
         try:
@@ -240,6 +265,17 @@ class Values:
         """Forget everything and close the descriptors."""
         self.held.clear()
         self._reader.close()
+
+
+def _cut_out(view: memoryview, box: Box) -> Plan | None:
+    """Return the plan of a box whose rows lie apart; None if they do not, or it cannot be cut."""
+    try:
+        if not can_cut(view, box):
+            return None
+        planned = cut(view, box)
+    except ProtocolError:
+        return None  # whoever applies it to the value says what is wrong
+    return planned if planned.is_scattered else None
 
 
 def _cannot_change(value: Any) -> bool:

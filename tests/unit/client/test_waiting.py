@@ -38,6 +38,24 @@ def test_futures_are_found_in_containers_in_order(client: Client) -> None:
         futures_in("abc")
 
 
+class Kept:
+    """A collection whose graph holds futures, and which is not to be iterated over."""
+
+    __zcluster_lower__ = None
+
+    def __init__(self, futures: list[Future]) -> None:
+        self.dask = dict(enumerate(futures))
+
+    def __iter__(self) -> Iterator[object]:
+        raise AssertionError("this would compute it")
+
+
+def test_the_futures_of_a_collection_are_waited_for(client: Client) -> None:
+    a, b, c = client.map(operator.neg, range(3))
+    assert futures_in([a, Kept([b, c])]) == [a, b, c]
+    assert futures_in(Kept([])) == []
+
+
 class Bottomless:
     """Iterates over others like it."""
 

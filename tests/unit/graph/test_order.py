@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,69 @@ def test_among_inputs_the_longer_way_comes_first() -> None:
     assert list(ranks(*csr(rows))) == [3, 0, 1, 2, 4]
 
 
+def test_two_reductions_of_the_same_data_keep_nothing_for_each_other() -> None:
+    """Without that rule the second one begins when the first is done: all data is held."""
+    count = 64
+    rows: list[list[int]] = [[] for _ in range(count)]
+    for _ in range(2):
+        first = len(rows)
+        rows += [[source] for source in range(count)]
+        rows.append(list(range(first, first + count)))
+    rank = list(ranks(*csr(rows)))
+    order = sorted(range(len(rows)), key=rank.__getitem__)
+    for place, task in enumerate(order):
+        if task < count:  # a source, and what takes it
+            assert {tuple(rows[taker]) for taker in order[place + 1 : place + 3]} == {(task,)}
+
+
+@pytest.mark.parametrize("side", [6, 20])
+def test_blocks_that_take_the_same_two_come_after_each_other(side: int) -> None:
+    """``x + x.T``: of the sources no more than two are held, in Python and in NumPy."""
+    count = side * side
+    rows: list[list[int]] = [[] for _ in range(count)]
+    rows += [[i * side + j, j * side + i] for i in range(side) for j in range(side)]
+    for at in range(0, count, 8):
+        rows.append(list(range(count + at, count + min(at + 8, count))))
+    rank = list(ranks(*csr(rows)))
+    held: set[int] = set()
+    left = [2] * count
+    most = 0
+    for task in sorted(range(len(rows)), key=rank.__getitem__):
+        if task < count:
+            held.add(task)
+            most = max(most, len(held))
+        elif task < 2 * count:
+            for source in rows[task]:
+                left[source] -= 1
+            held -= {source for source in rows[task] if not left[source]}
+    assert most == 2
+
+
+def depth_first(rows: list[list[int]]) -> list[int]:
+    """Return the ranks of the same search without the rule that frees inputs early."""
+    preference = csr_preference(rows)
+    rank: dict[int, int] = {}
+
+    def visit(task: int) -> None:
+        if task not in rank:
+            for source in preference[task]:
+                visit(source)
+            rank[task] = len(rank)
+
+    taken = {source for row in rows for source in row}
+    for task in range(len(rows)):
+        if task not in taken:
+            visit(task)
+    return [rank[task] for task in range(len(rows))]
+
+
+def csr_preference(rows: list[list[int]]) -> list[list[int]]:
+    """Return the inputs of each task in the order in which the search goes down to them."""
+    starts, listed = csr(rows)
+    found = module._sorted_rows(starts, listed)
+    return [found[a:b] for a, b in pairwise(starts)]
+
+
 @st.composite
 def dags(draw: st.DrawFn) -> list[list[int]]:
     rows: list[list[int]] = []
@@ -124,6 +187,12 @@ def test_numpy_and_python_find_the_same_ranks(rows: list[list[int]]) -> None:
         assert list(ranks(*csr(rows))) == plain  # level by level only where that pays
         patch.setattr(module, "_LEVEL_COST", 0)
         assert list(ranks(*csr(rows))) == plain
+
+
+@settings(deadline=None)
+@given(rows=dags())
+def test_to_free_inputs_early_never_holds_more(rows: list[list[int]]) -> None:
+    assert most_held(rows, ranks(*csr(rows))) <= most_held(rows, depth_first(rows))
 
 
 @pytest.mark.parametrize("bulk", [False, True])
@@ -171,9 +240,10 @@ def test_orders_that_equal_the_numbers_are_left_out() -> None:
 def test_a_layer_taken_whole_comes_before_its_takers() -> None:
     graph = Graph()
     graph.add_layer(GraphLayer("split", (3,), 3, 0))
-    graph.add_layer(GraphLayer("gather", (2,), 2, 0, whole=[0]))
-    graph.add_layer(GraphLayer("use", (2,), 2, 0, None, 1, None, [3, 4]))
+    graph.add_layer(GraphLayer("gather", (3,), 3, 0, whole=[0]))
+    graph.add_layer(GraphLayer("use", (3,), 3, 0, None, 1, None, [3, 4, 5]))
     order_graph(graph)
     assert graph.layers[0].orders is None
-    assert list(graph.layers[1].orders or ()) == [3, 5]
-    assert list(graph.layers[2].orders or ()) == [4, 6]
+    # The last one that takes the layer runs as soon as it is the only one: the layer goes then.
+    assert list(graph.layers[1].orders or ()) == [3, 5, 6]
+    assert list(graph.layers[2].orders or ()) == [4, 7, 8]

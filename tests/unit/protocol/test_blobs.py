@@ -91,7 +91,8 @@ def test_any_view_is_written_contiguously(data: st.DataObject) -> None:
     target = bytearray(b"\xff" * (planned.size + 3))
     planned.write_into(memoryview(target))
     assert target[-3:] == b"\xff" * 3
-    assert bytes(target[:-3]) == planned.tobytes()
+    assert bytes(target[:-3]) == planned.tobytes() == bytes(planned.written())
+    assert planned.is_scattered == (not (view.flags.c_contiguous or view.flags.f_contiguous))
     back = array_of(planned.tobytes())
     assert back.flags.c_contiguous or back.flags.f_contiguous
     np.testing.assert_array_equal(back, view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from array import array
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +12,14 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from zcluster.protocol.calls import CALL_INPUTS, CALL_PACKED, CALL_SINGLE, CALL_VALUE, pack_call
+from zcluster.protocol.calls import (
+    CALL_INPUTS,
+    CALL_PACKED,
+    CALL_ROW,
+    CALL_SINGLE,
+    CALL_VALUE,
+    pack_call,
+)
 from zcluster.servers.arguments import ARGUMENTS_LIMIT, show_arguments, show_call
 
 
@@ -96,6 +104,15 @@ def test_a_call_is_shown_from_its_form_and_constant() -> None:
     assert show_call(CALL_INPUTS, None, [1, 2]) == "(1, 2)"
     packed = pack_call((1, 2), {"c": 3})
     assert show_call(CALL_PACKED, packed.constant, []) == "(1, 2, c=3)"
+
+
+def test_a_row_of_integers_is_shown_as_such() -> None:
+    """Before the inputs; bytes that are no integers as bytes."""
+    row = array("q", [3, 0, 5, 5, 7, 9])
+    assert show_call(CALL_ROW, row.tobytes(), [2]) == "([3, 0, 5, 5, …], 2)"
+    assert show_call(CALL_ROW, bytearray(b"odd"), [[1]]) == "(b'odd', [1])"
+    assert show_call(CALL_ROW, b"", [1]) == "([], 1)"
+    assert show_call(CALL_ROW, None, [1]) == ""
 
 
 def test_what_is_not_at_hand_is_not_shown() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zcluster.errors import ClusterError
+from zcluster.errors import ClusterError, ProtocolError
 from zcluster.protocol.objects import dumps_small, load, plan
+from zcluster.protocol.selections import Box, Part
 from zcluster.servers.values import MISSING, Lease, Values, load_own
 from zcluster.storage.arena import Arena, Range
 from zcluster.storage.slabs import SlabReader, Slabs
@@ -126,6 +127,59 @@ def test_a_value_that_copies_gives_the_lease_back_at_once(store: Store) -> None:
 def test_a_raw_input_is_the_blob(store: Store) -> None:
     lease = store.lease([1, 2], uses=1)
     assert load(store.values.open(lease, b"", raw=True)) == [1, 2]
+
+
+def test_a_box_whose_rows_lie_apart_is_copied_and_the_lease_returns(store: Store) -> None:
+    whole = np.arange(40_000.0).reshape(200, 200)
+    lease = store.lease(whole, 1)
+    part = store.values.open_part(lease, b"", Box(((0, 200, 1), (50, 100, 2))))
+    assert list(store.values.returns) == [lease.place]
+    assert (part == whole[:, 50:100:2]).all()
+    part[:] = 0  # its own
+    assert (load(store.slabs.view(Range(*lease.place))) == whole).all()
+
+
+def test_other_boxes_are_views_that_keep_the_lease(store: Store) -> None:
+    whole = np.arange(40_000.0).reshape(200, 200)
+    lease = store.lease(whole, 1)
+    part = store.values.open_part(lease, b"", Box(((10, 20, 1), (0, 200, 1))))
+    assert (part == whole[10:20]).all()
+    assert not store.values.returns
+    del part
+    gc.collect()
+    assert list(store.values.returns) == [lease.place]
+
+
+@pytest.mark.parametrize(
+    ("value", "selection"),
+    [
+        ([1, np.arange(20_000)], Box(((0, 1, 1),))),
+        (np.arange(20_000), Box(((0, 1, 1), (0, 1, 1)))),
+        (np.arange(20_000), Part(1)),
+    ],
+)
+def test_a_part_that_is_not_there_is_an_error_and_the_lease_returns(
+    store: Store, value: Any, selection: Any
+) -> None:
+    lease = store.lease(value, 1)
+    with pytest.raises(ProtocolError, match="was asked of"):
+        store.values.open_part(lease, b"", selection)
+    gc.collect()
+    assert list(store.values.returns) == [lease.place]
+
+
+def test_a_part_of_what_came_with_the_message(store: Store) -> None:
+    blob = plan(np.arange(6).reshape(2, 3)).tobytes()
+    part = store.values.open_part((0, len(blob)), blob, Box(((0, 2, 1), (1, 2, 1))))
+    assert part.tolist() == [[1], [4]]
+
+
+def test_a_part_of_what_cannot_be_mapped_returns_the_lease() -> None:
+    values = Values(SlabReader(), None)
+    lease = Lease((3, 0, 4096), 1, values.returns)
+    with pytest.raises(ClusterError, match="without a door"):
+        values.open_part(lease, b"", Box(((0, 1, 1),)))
+    assert list(values.returns) == [(3, 0, 4096)]
 
 
 def test_without_a_door_an_input_in_the_store_is_refused_and_its_lease_returned() -> None:

@@ -483,6 +483,7 @@ class _Message:
             self._cuts.append((source, kind, selection))
             if result.borrowed:
                 result = core.results[whole]
+                core.spilling.touch(whole)
         if result.blob is not None:
             self._inline.append((source, len(result.blob)))
             self._blobs.append(result.blob)

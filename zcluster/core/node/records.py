@@ -322,7 +322,7 @@ class Memory(Protocol):
         """A worker ended, and its leases with it."""
 
     def cut(self, result: Result, kind: int, selection: list[int]) -> Result | None:
-        """Return a part of a result as a result of its own; None if it cannot be cut."""
+        """Return a part of a result as a result of its own; None: whoever takes it cuts it."""
 
     def release(self) -> None:
         """Give memory in which there are no results back to the system."""

@@ -243,6 +243,7 @@ class SchedulerCore:
             node.lag, node.store_used = message.lag, message.store_used
             node.memory, node.made = message.memory, message.made
             node.spilled, node.silent = message.spilled, message.silent
+            node.sent = message.sent
         elif isinstance(message, Workers):
             membership.set_workers(s, node, message.workers)
             self.calls.workers_changed(node)

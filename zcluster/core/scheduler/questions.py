@@ -60,6 +60,7 @@ def _info(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, Any]:
             "memory": list(node.memory),
             "made": list(node.made),
             "spilled": node.spilled,
+            "sent": node.sent,
             "assigned": sum(node.assigned.values()),
             "workers": [
                 {
@@ -177,6 +178,7 @@ def _statistics(s: SchedulerState, client: ClientRecord, ask: Ask) -> dict[str, 
         "functions": len(s.functions),
         "inline_bytes": s.inline_bytes,
         "stored_bytes": s.stored_bytes,
+        "sent_bytes": sum(node.sent for node in s.nodes.values()),
         "refused": s.refused_messages,
         "states": s.states(),
     }

@@ -340,6 +340,8 @@ class NodeRecord:
     made: list[int] = field(default_factory=list)
     store_used: int = 0
     spilled: int = 0
+    #: Bytes of results that its data port has sent.
+    sent: int = 0
     #: For how many seconds each worker has not answered its nanny.
     silent: list[float] = field(default_factory=list)
     lag: float = 0.0

@@ -129,13 +129,14 @@ def test_what_is_here_is_counted(desk: Any, graph_of: Any) -> None:
     assert (info["clients"], info["nodes"][0]["assigned"]) == (1, 2)
     assert info["nodes"][0]["workers"][0]["nthreads"] == 2
     assert info["nodes"][0]["workers"][0]["status"] == "running"
-    d.tell(node, Heartbeat(0.0, 30, [10], [20], 40))
+    d.tell(node, Heartbeat(0.0, 30, [10], [20], 40, sent=50))
     shown = ask(d, client, "info")["nodes"][0]
     assert (shown["store_used"], shown["memory"], shown["made"]) == (30, [10], [20])
     assert shown["spilled"] == 40
     statistics = ask(d, client, "statistics")
     assert (statistics["rows"], statistics["finished"], statistics["layers"]) == (3, 1, 1)
     assert statistics["states"]["finished"] == 1
+    assert (statistics["sent_bytes"], shown["sent"]) == (50, 50)
     d.tell(client, Unreachable([first], node.index))
     assert ask(d, client, "explain", first) == [explain(d.state, first)]
 
