@@ -6,7 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ def test_what_is_kept_is_charged_once(until: Until) -> None:
         until(lambda: sums()[1] < 160 * MB, 10, "workers that have no more than that")
 
 
-def peak_of(client: Client, pids: list[int], compute: Callable[[], Any]) -> tuple[Any, int]:
+def peak_of(client: Client, pids: Sequence[int], compute: Callable[[], Any]) -> tuple[Any, int]:
     """Return what a call returns, and the most memory that nobody could take from the cluster."""
     spec = importlib.util.spec_from_file_location("backpressure", BENCHMARKS / "backpressure.py")
     assert spec is not None
@@ -101,23 +101,19 @@ def peak_of(client: Client, pids: list[int], compute: Callable[[], Any]) -> tupl
     sys.modules["backpressure"] = backpressure
     spec.loader.exec_module(backpressure)
 
-    class Unmapped(backpressure.Watcher):  # type: ignore[misc]
-        """Leaves out pages of files: the system gives them up when it needs memory."""
-
-        def now(self) -> int:
-            total = 0
-            for root in self._roots:
-                for process in (root, *root.children(recursive=True)):
-                    total += resident(process.pid)
-            return total
-
     class Started:
         """What a watcher wants to know of a cluster."""
 
         def __init__(self) -> None:
             self.pids = pids
 
-    watcher = Unmapped(client, Started())
+    watcher: Any = backpressure.Watcher(client, Started())
+    # Pages of files are left out: the system gives them up when it needs memory.
+    watcher.now = lambda: sum(
+        resident(process.pid)
+        for pid in pids
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    )
     watcher.start()
     found = compute()
     watcher.end()

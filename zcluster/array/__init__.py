@@ -47,6 +47,7 @@ from numpy import (
 
 from zcluster.array import lib, linalg, methods, overlap, random, ufuncs
 from zcluster.array.blockwise import blockwise, map_blocks
+from zcluster.array.convolution import convolve, correlate
 from zcluster.array.core import Array
 from zcluster.array.counting import bincount, digitize
 from zcluster.array.creation import (
@@ -101,6 +102,7 @@ from zcluster.array.functions import (
     where,
 )
 from zcluster.array.functions import round_ as round
+from zcluster.array.gufuncs import apply_gufunc, as_gufunc, gufunc
 from zcluster.array.histograms import histogram, histogram2d, histogram_bin_edges, histogramdd
 from zcluster.array.indexing import compress, extract, take
 from zcluster.array.io import asanyarray, asarray, from_array, from_delayed
@@ -260,6 +262,7 @@ __all__ = [
     "any",
     "append",
     "apply_along_axis",
+    "apply_gufunc",
     "apply_over_axes",
     "arange",
     "argmax",
@@ -273,6 +276,7 @@ __all__ = [
     "array_equal",
     "array_equiv",
     "array_split",
+    "as_gufunc",
     "asanyarray",
     "asarray",
     "astype",
@@ -297,8 +301,10 @@ __all__ = [
     "compress",
     "concat",
     "concatenate",
+    "convolve",
     "copy",
     "corrcoef",
+    "correlate",
     "count_nonzero",
     "cov",
     "cross",
@@ -347,6 +353,7 @@ __all__ = [
     "full_like",
     "geomspace",
     "gradient",
+    "gufunc",
     "histogram",
     "histogram2d",
     "histogram_bin_edges",

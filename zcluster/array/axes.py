@@ -30,7 +30,17 @@ import numpy.typing as npt
 
 from zcluster.array.chunks import AxisChunks, bounds, chunks_token
 
-__all__ = ["FILL", "UNKNOWN", "AxisMap", "Pieces", "compose", "identity", "of_indices", "of_slice", "pieces"]
+__all__ = [
+    "FILL",
+    "UNKNOWN",
+    "AxisMap",
+    "Pieces",
+    "compose",
+    "identity",
+    "of_indices",
+    "of_slice",
+    "pieces",
+]
 
 Integers = npt.NDArray[np.int64]
 

@@ -93,7 +93,8 @@ class _Taken:
     codes: Rows
     ndim: int
     boxes: Rows | None
-    share: float
+    #: What share of its block each box is; None for whole blocks.
+    shares: Rows | None
     #: Writes boxes of whole blocks, where other readers of the layer have boxes.
     whole: Callable[[], Rows] | None = None
 
@@ -150,12 +151,15 @@ class GroupLayer:
             self._add_step(one)
         self._add_tail(tail)
         steps_with_own, written = with_own(len(self.readers), self.steps, self._writers)
-        program = Program(self.readers, steps_with_own)
+        edges, firsts = self._joined_edges()
+        if firsts is not None:
+            self.rows.insert(0, firsts)
+        program = Program(self.readers, steps_with_own, firsts is not None)
         takers = {n for n, one in enumerate(self.readers) if isinstance(one, Whole | Assemble)}
         return self.lowering.add(
             name,
             program,
-            self._joined_edges(),
+            edges,
             constants=interleaved(self.rows) if program.takes_row else None,
             shape=self.grid if shape is None else shape,
             reads_only=written.isdisjoint(takers),
@@ -206,7 +210,7 @@ class GroupLayer:
             self._values[key] = self._reader(Whole())
             whole = partial(self._whole_boxes, source, place)
             self.taken.append(
-                _Taken(Rows.fixed(codes.reshape(-1, 1)), source.ndim, None, 1.0, whole)
+                _Taken(Rows.fixed(codes.reshape(-1, 1)), source.ndim, None, None, whole)
             )
 
     def _read_member(self, one: Expr, place: Place) -> None:
@@ -246,6 +250,7 @@ class GroupLayer:
             rows = self._along(numbers, place)
             taken.codes = taken.codes.take(rows)
             taken.boxes = None if taken.boxes is None else taken.boxes.take(rows)
+            taken.shares = None if taken.shares is None else taken.shares.take(rows)
             if taken.whole is not None:
                 taken.whole = partial(_taken_rows, taken.whole, rows)
         self.taken.append(taken)
@@ -368,16 +373,15 @@ class GroupLayer:
 
     # What they take ---------------------------------------------------------------------------
 
-    def _joined_edges(self) -> Edges:
-        """Return what the tasks take, of all readers."""
+    def _joined_edges(self) -> tuple[Edges, Rows | None]:
+        """Return what the tasks take, of all readers; and which input of each comes first."""
         if not self.taken:
-            return Edges(Rows.fixed(np.empty((self.count, 0), np.int64)))
+            return Edges(Rows.fixed(np.empty((self.count, 0), np.int64))), None
         codes = interleaved([one.codes for one in self.taken])
         if all(one.boxes is None for one in self.taken):
-            return Edges(codes)
+            return Edges(codes), None
         if codes.indptr is None and all(one.codes.indptr is None for one in self.taken):
-            return self._by_position(codes)
-        share = sum(one.share for one in self.taken) / len(self.taken)
+            return self._by_position(codes), None
         boxes = []
         for one in self.taken:
             if one.boxes is not None:
@@ -385,7 +389,8 @@ class GroupLayer:
             else:
                 assert one.whole is not None  # `_put_out` saw to that
                 boxes.append(one.whole())
-        return Edges.boxed(codes, interleaved(boxes), share)
+        shares = interleaved([one.shares or _ones_like(one.codes) for one in self.taken])
+        return _largest_first(codes, interleaved(boxes), shares)
 
     def _by_position(self, codes: Rows) -> Edges:
         """Return edges where every task takes as much: each position has its own slot."""
@@ -395,7 +400,9 @@ class GroupLayer:
             if one.boxes is None:
                 slots += [Slot()] * one.codes.width
             else:
-                slots += [Slot(3, one.ndim, one.share)] * one.codes.width
+                assert one.shares is not None  # as there are boxes
+                each = one.shares.values.reshape(self.count, -1).mean(axis=0).tolist()
+                slots += [Slot(3, one.ndim, share) for share in each]
                 tables.append(Rows.fixed(one.boxes.values.reshape(self.count, -1)))
         return Edges(codes, slots, interleaved(tables).values)
 
@@ -440,16 +447,48 @@ def _gathered(one: Gather, found: Sequence[Pieces], codes: Codes) -> _Taken:
     index = tuple(each.chunk[place] for each, place in zip(found, at, strict=True))
     taken = Rows.of(indptr, codes[index] if index else np.full(1, codes, np.int64))
     if not found:
-        return _Taken(taken, 0, None, 1.0)
+        return _Taken(taken, 0, None, None)
     boxes = partial(_boxes_of, taken, found, at)
     if all(_are_whole(each, own) for each, own in zip(found, one.inputs[0].chunks, strict=True)):
-        return _Taken(taken, one.ndim, None, 1.0, boxes)
-    share = 1.0
+        return _Taken(taken, one.ndim, None, None, boxes)
+    shares = np.ones(len(taken.values))
     for each, place, own in zip(found, at, one.inputs[0].chunks, strict=True):
         lengths = _known_or_all(own)[each.chunk[place]]
-        if len(lengths):  # else all is filled
-            share *= float(np.mean(np.minimum(each.count[place], lengths) / np.maximum(lengths, 1)))
-    return _Taken(taken, one.ndim, boxes(), share)
+        shares *= np.minimum(each.count[place], lengths) / np.maximum(lengths, 1)
+    return _Taken(taken, one.ndim, boxes(), Rows(taken.count, taken.width, taken.indptr, shares))
+
+
+def _ones_like(codes: Rows) -> Rows:
+    return Rows(codes.count, codes.width, codes.indptr, np.ones(len(codes.values)))
+
+
+def _largest_first(codes: Rows, boxes: Rows, shares: Rows) -> tuple[Edges, Rows]:
+    """Return edges where each task's largest box comes first; and where it belongs.
+
+    Where tasks take differently many, the second slot stands for all inputs but the first. So the
+    scheduler knows what share of its own block a task takes, beside a few cells of others.
+    """
+    points = codes.points
+    low, high, step = boxes.values[..., 0], boxes.values[..., 1], boxes.values[..., 2]
+    cells = np.prod(-(-(high - low).astype(np.float64) // step), axis=1)
+    rows = np.repeat(np.arange(codes.count), np.diff(points))
+    order = np.lexsort((-cells, rows))
+    some = np.flatnonzero(np.diff(points))
+    begin = points[:-1][some]
+    largest = order[begin]
+    places = np.arange(len(order))
+    places[begin], places[largest] = largest, begin
+    firsts = np.zeros((codes.count, 1), np.int64)
+    firsts[some, 0] = largest - begin
+    is_first = np.zeros(len(order), np.bool_)
+    is_first[begin] = True
+    ndim, each = boxes.values.shape[1], shares.values[places]
+    slots = [
+        Slot(3, ndim, float(each[kind].mean()) if kind.any() else 0.0)
+        for kind in (is_first, ~is_first)
+    ]
+    taken = Rows(codes.count, codes.width, codes.indptr, codes.values[places])
+    return Edges(taken, slots, boxes.values[places].reshape(-1)), Rows.fixed(firsts)
 
 
 def _boxes_of(taken: Rows, found: Sequence[Pieces], at: Sequence[Integers]) -> Rows:

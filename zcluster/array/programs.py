@@ -6,7 +6,8 @@ in order; then **steps** call functions of values; the value of the last step is
 
     ((x + 1) * y[2:]).sum()     readers: Whole, Assemble(1); steps: add, multiply, partial sum
 
-A row is int64. Each reader takes its integers from the front:
+A row is int64. In a program that `is_turned` it begins with the place of the first result, which is
+the largest. Then each reader takes its integers from the front:
 
 - `Whole` none, and one result;
 - `Generate` the place and the shape of the block;
@@ -72,6 +73,14 @@ class _Cursor:
         self.row = memoryview(constant).cast("q") if len(constant) else ()
         self.at = 0
         self.results = iter(results)
+
+    def turn_back(self) -> None:
+        """Put the first result where it belongs, and that one first."""
+        (place,) = self.numbers(1)
+        if place:
+            results = list(self.results)
+            results[0], results[place] = results[place], results[0]
+            self.results = iter(results)
 
     def numbers(self, count: int) -> tuple[int, ...]:
         at = self.at
@@ -332,14 +341,29 @@ class Program:
         Their values are numbered from 0.
     steps : sequence of Step
         Their values follow; without steps the first reader's value is the result.
+    is_turned : bool
+        A row begins with the number of the result that comes first, in the place of the one that
+        belongs there.
     """
 
-    __slots__ = ("_calls", "_is_plain", "_reads", "_tiling", "readers", "steps", "takes_row")
+    __slots__ = (
+        "_calls",
+        "_is_plain",
+        "_reads",
+        "_tiling",
+        "is_turned",
+        "readers",
+        "steps",
+        "takes_row",
+    )
 
-    def __init__(self, readers: Sequence[Reader], steps: Sequence[Step]) -> None:
+    def __init__(
+        self, readers: Sequence[Reader], steps: Sequence[Step], is_turned: bool = False
+    ) -> None:
         self.readers = tuple(readers)
         self.steps = tuple(steps)
-        self.takes_row = any(reader.takes_row for reader in self.readers)
+        self.is_turned = is_turned
+        self.takes_row = is_turned or any(reader.takes_row for reader in self.readers)
         self._is_plain = all(type(reader) is Whole for reader in self.readers)
         self._tiling = tiling_of(self.steps, len(self.readers))
         self._reads = [reader.read for reader in self.readers]
@@ -347,7 +371,7 @@ class Program:
         self._calls = list(zip(calls, _last_uses(self.steps, len(self.readers)), strict=True))
 
     def __reduce__(self) -> Any:
-        return Program, (self.readers, self.steps)
+        return Program, (self.readers, self.steps, self.is_turned)
 
     def __repr__(self) -> str:
         return f"<program: {self.__name__}>"
@@ -363,6 +387,8 @@ class Program:
             values: list[Any] = list(given)
         else:
             cursor = _Cursor(given[0], given[1:]) if self.takes_row else _Cursor(b"", given)
+            if self.is_turned:
+                cursor.turn_back()
             values = [read(cursor) for read in self._reads]
         del given
         calls = self._calls

@@ -15,6 +15,7 @@ from time import perf_counter
 from zcluster.graph.layers import Graph
 from zcluster.local import driver as driver_module
 from zcluster.local.driver import Driver
+from zcluster.local.libraries import begin_sharing, end_sharing
 from zcluster.local.shelf import Shelf
 from zcluster.local.watching import Watching
 from zcluster.protocol import held, objects
@@ -68,6 +69,8 @@ class Run(Driver):
         self._is_asleep = False
         self._takes_part = takes_part
         self._begun = 0
+        #: BLAS was told that threads share the processors.
+        self._is_sharing = False
         #: One helper at a time stands by where tasks are quick; at `_end_bell` it hears of the end.
         self._is_standing_by = False
         self._end_bell = allocate_lock()
@@ -84,8 +87,11 @@ class Run(Driver):
                     self._work()
                 self._wait()
         finally:
-            self._is_over = True  # Ctrl-C: helpers take up nothing more
+            with self._shelf.guard:
+                self._is_over = True  # Ctrl-C: helpers take up nothing more
             self._end_bell.release()
+            if self._is_sharing:
+                end_sharing()
         return None if self._error is None else _without_own_frames(self._error)
 
     def help(self) -> None:
@@ -196,6 +202,9 @@ class Run(Driver):
             if self._helpers >= self._most or self._is_over:
                 return
             self._helpers += 1
+            begins, self._is_sharing = not self._is_sharing, True
+        if begins:
+            begin_sharing()
         if self._summon is None or not self._summon(self):
             with self._shelf.guard:
                 self._helpers -= 1

@@ -17,6 +17,7 @@ from zcluster.array.core import Array, elementwise, from_numpy, permuted, rechun
 from zcluster.array.emission import Edges, Permuted
 from zcluster.array.expressions import Blockwise, Concatenate, Gather, Generated, Reduction
 from zcluster.array.lowering import lower_arrays
+from zcluster.array.overlap import overlap
 from zcluster.array.rows import Rows
 from zcluster.array.slicing import getitem
 from zcluster.array.tiles import Fold
@@ -77,13 +78,29 @@ class TestEdges:
         assert np.asarray(layer.selections).reshape(2, 3).tolist() == [[0, 3, 2], [0, 3, 2]]
 
     def test_uneven(self) -> None:
-        """Where they take differently many, one slot stands for all, whole blocks as well."""
+        """Where they take differently many, the largest comes first, and others share a slot."""
         x, y = held(np.arange(10.0), 5), held(np.arange(10.0), (2, 8))
         layer = last_layer(rechunked(x, ((2, 8),)) + y)
         assert layer.call == CALL_ROW
         assert layer.arity == -1
-        assert [slot.kind for slot in layer.slots] == [3]
         assert np.asarray(layer.indptr).tolist() == [0, 2, 5]
+        # 2 of 5 and all of 2; then all of 8, all of 5, and 3 of 5.
+        assert [(slot.kind, round(slot.fraction, 3)) for slot in layer.slots] == [
+            (3, round((2 / 5 + 1) / 2, 3)),
+            (3, round((1 + 1 + 3 / 5) / 3, 3)),
+        ]
+        assert np.asarray(layer.indices).tolist() == [0, 2, 3, 1, 0]
+        rows = [np.frombuffer(bytes(layer.constant(p) or b""), np.int64) for p in (0, 1)]
+        assert [row[0] for row in rows] == [0, 2]
+
+    @pytest.mark.parametrize("boundary", ["none", "periodic", 0])
+    def test_margins(self, boundary: Any) -> None:
+        """A task's own block weighs by what it is: nearly all of it; margins weigh little."""
+        x = held(np.zeros((40, 40)), 10)
+        layer = last_layer(overlap(x, 1, boundary))
+        shares = sorted({round(slot.fraction, 3) for slot in layer.slots})
+        assert shares[-1] == 1.0
+        assert all(share <= 0.1 for share in shares[:-1])
 
     def test_boxed(self) -> None:
         """Made by hand."""
