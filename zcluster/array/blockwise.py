@@ -4,8 +4,8 @@ Where every block of the result takes one block of each input, this is a `Blockw
 which fuses with what is around it. Where it takes all blocks along an axis that the result does
 not have, it is a `Contraction`: a layer whose tasks take lists of blocks.
 
-What a function returns is looked at (`promises`): a block of another shape than promised is an error that names
-the block, what came and what was promised.
+What a function returns is looked at (`promises`): a block of another shape than promised is an
+error that names the block, what came and what was promised.
 """
 
 from __future__ import annotations

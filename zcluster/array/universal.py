@@ -293,12 +293,11 @@ class Ufunc:
         of = self._of
         axes = () if not array.ndim and axis in (0, -1) else normalize_axes(axis, array.ndim)
         is_free = self.__name__ in _ASSOCIATIVE
-        if where is not True:
-            if not is_free:
-                raise NotImplementedError(
-                    f"{self.__name__}.reduce with where=, in which the order matters; use the "
-                    f"elements that count: {self.__name__}.reduce(x[mask])"
-                )
+        if where is not True and not is_free:
+            raise NotImplementedError(
+                f"{self.__name__}.reduce with where=, in which the order matters; use the "
+                f"elements that count: {self.__name__}.reduce(x[mask])"
+            )
         begin = {} if initial is None else {"initial": initial}
         whole = {"dtype": dtype} if dtype is not None else {}
         probe = of.reduce(np.ones((1,) * array.ndim, array.dtype), axis=axes, **whole, **begin)

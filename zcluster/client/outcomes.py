@@ -113,7 +113,10 @@ def _where(label: str, info: ErrorInfo, attempt: int) -> list[str]:
     place = f" on worker {info.worker}" if info.worker else ""
     place += f" of node {info.node}" if info.node else ""
     times = f", attempt {attempt}" if attempt > 1 else ""
-    how = "was not run: an input failed" if info.kind == "input" else "failed"
+    how = "failed"
+    if info.kind == "input":
+        which = f", {info.origin_key}," if info.origin_key else ""
+        how = f"was not run: an input failed{which}"
     if info.kind == "killed" or info.type_name in _KILLED:
         times += " (a task may take down as many workers as cluster.allowed-failures says)"
     notes = [f"task {label} {how}{place}{times}"]

@@ -70,8 +70,8 @@ class ErrorInfo(Message, frozen=True):
     ``kind`` is one of ``task`` (the function raised), ``killed`` (its worker
     died), ``serialize`` (the result cannot travel), ``lost`` (data that nobody
     can make again), ``store`` (the store is full), ``disk`` (so is the disk it spills to),
-    ``input`` (one of its inputs failed; ``origin`` says which), ``actor`` (an actor died with
-    its worker), ``timeout`` (it took longer than it may), ``once`` (it may have run, and may
+    ``input`` (one of its inputs failed; ``origin`` and ``origin_key`` say which), ``actor`` (an
+    actor died with its worker), ``timeout`` (it took longer than it may), ``once`` (it may have run, and may
     not run again). A worker that ended for want of memory is ``killed`` too.
     ``exception`` is the span of the pickled exception, an extra that may be absent or
     unreadable. ``arguments`` is a short text of the call's arguments; ``bases`` are the
@@ -89,6 +89,7 @@ class ErrorInfo(Message, frozen=True):
     exception: Span | None = None
     arguments: str = ""
     bases: list[str] = msgspec.field(default_factory=list)
+    origin_key: str = ""
 
 
 class Slot(Message, frozen=True):

@@ -31,6 +31,8 @@ _RELEASED, _FAILED, _CANCELLED = State.RELEASED, State.FAILED, State.CANCELLED
 _RESCHEDULE = f"{Reschedule.__module__}.{Reschedule.__qualname__}"
 #: Of the workers a task took down, so many are remembered, in so many characters each.
 _ENDS, _END_LENGTH = 5, 300
+#: Of the key of an input that failed.
+_KEY_LENGTH = 200
 #: What a node writes between how a worker ended and what it had printed.
 _OUTPUT = "; its last output:\n"
 #: Not finished, not failed, not cancelled.
@@ -109,7 +111,7 @@ def _delay(s: SchedulerState, task: int, layer: LayerRecord) -> float:
 
 def fail(s: SchedulerState, task: int, failure: Failure) -> None:
     """A task failed for good, and with it all that would have used its result."""
-    inherited = Failure(_as_input(failure.error, task), failure.exception)
+    inherited = Failure(_as_input(failure.error, task, s.key(task)), failure.exception)
     told: dict[int, list[int]] = {}
     current_failure = failure
     stack = [task]
@@ -134,10 +136,10 @@ def fail(s: SchedulerState, task: int, failure: Failure) -> None:
     tidy_heirs(s)
 
 
-def _as_input(error: ErrorInfo, origin: int) -> ErrorInfo:
+def _as_input(error: ErrorInfo, origin: int, key: str) -> ErrorInfo:
     if error.kind == "input":
         return error
-    return replace(error, kind="input", origin=origin)
+    return replace(error, kind="input", origin=origin, origin_key=key[:_KEY_LENGTH])
 
 
 def tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure) -> None:
