@@ -71,8 +71,8 @@ class ErrorInfo(Message, frozen=True):
     died), ``serialize`` (the result cannot travel), ``lost`` (data that nobody
     can make again), ``store`` (the store is full), ``disk`` (so is the disk it spills to),
     ``input`` (one of its inputs failed; ``origin`` and ``origin_key`` say which), ``actor`` (an
-    actor died with its worker), ``timeout`` (it took longer than it may), ``once`` (it may have run, and may
-    not run again). A worker that ended for want of memory is ``killed`` too.
+    actor died with its worker), ``timeout`` (it took longer than it may), ``once`` (it may have
+    run, and may not run again). A worker that ended for want of memory is ``killed`` too.
     ``exception`` is the span of the pickled exception, an extra that may be absent or
     unreadable. ``arguments`` is a short text of the call's arguments; ``bases`` are the
     qualified names of the exception's classes, its own first.

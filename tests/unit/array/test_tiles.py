@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zcluster.array as da
+from zcluster.array import tiles
 from zcluster.array.expressions import Literal
 from zcluster.array.programs import Program, Step, Whole
 from zcluster.array.tiles import TILE, Fold, tiling_of
@@ -141,3 +142,60 @@ def test_a_small_result_does_not_keep_a_large_block() -> None:
     made = corner.persist(scheduler="sync").compute(scheduler="sync")
     owner = made if made.base is None else made.base
     assert owner.nbytes <= 2 * made.nbytes
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[int, list[Step]]:
+    """Element-wise steps of one or two values, numbers, and each other."""
+    readers = draw(st.integers(1, 2))
+    steps = []
+    for number in range(draw(st.integers(1, 6))):
+        one = st.integers(0, readers + number - 1)
+        right = draw(st.one_of(one, st.sampled_from([2, 0.5]).map(Literal)))
+        function = draw(st.sampled_from([np.add, np.subtract, np.multiply, np.maximum]))
+        steps.append(Step(function, (draw(one), right), {}))
+    return readers, steps
+
+
+class TestSmallTiles:
+    """Tiles of seven, so that borders are everywhere."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tiles, "TILE", 7)
+        monkeypatch.setattr(tiles._Taken, "length", 7)
+
+    @given(
+        made=chains(),
+        size=st.integers(0, 60),
+        dtypes=st.tuples(*[st.sampled_from(["f8", "f4", "i8", "u1"])] * 2),
+        fold=st.sampled_from([None, np.add, np.maximum]),
+        axes=st.sets(st.integers(0, 2), min_size=1),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_any_steps_give_the_same_bits(
+        self,
+        made: tuple[int, list[Step]],
+        size: int,
+        dtypes: tuple[str, str],
+        fold: np.ufunc | None,
+        axes: set[int],
+    ) -> None:
+        """Whatever they take, of whatever dtypes; a sum in another order is close."""
+        readers, steps = made
+        generator = np.random.default_rng(size)
+        values = [(generator.random((size, 3, 2)) * 9).astype(one) for one in dtypes[:readers]]
+        copies = [value.copy() for value in values]
+        if fold is not None and size:
+            steps = [*steps, Step(Fold(fold, tuple(axes)), (readers + len(steps) - 1,), {})]
+        program, plain = (Program([Whole()] * readers, steps) for _ in range(2))
+        plain._tiling = None
+        with np.errstate(all="ignore"):
+            found, expected = program(*values), plain(*values)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        if fold is np.add:
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+        else:
+            assert found.tobytes() == expected.tobytes()
+        for value, copy in zip(values, copies, strict=True):
+            np.testing.assert_array_equal(value, copy)

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from zcluster.client.outcomes import exception_of, raise_ended
 from zcluster.core.client.records import Failure, Wanted
@@ -121,7 +122,10 @@ def test_a_failed_input_is_the_inputs_own_error() -> None:
     assert type(error) is KeyError
     error = exception_of(record)
     assert isinstance(error, ValueError)
-    assert "was not run: an input failed" in error.__notes__[0]
+    assert "was not run: an input failed on worker" in error.__notes__[0]
+    named = replace(make_info("input"), origin_key="('x', 1)")
+    error = exception_of(make_record(Failure("input", "", named)))
+    assert "was not run: an input failed, ('x', 1), on worker" in error.__notes__[0]
 
 
 def test_what_is_said_beyond_the_inputs_own_error_is_a_note() -> None:

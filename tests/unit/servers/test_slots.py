@@ -25,6 +25,7 @@ from zcluster.protocol.calls import (
     CALL_INPUTS,
     CALL_PACKED,
     CALL_PACKED_LAST,
+    CALL_ROW,
     CALL_SINGLE,
     CALL_VALUE,
     pack_call,
@@ -230,6 +231,24 @@ def test_the_six_forms_of_a_call(rig: Rig) -> None:
     )
     assert rig.failed == {}
     assert rig.done == {1: 6, 2: (10, [4, 3]), 3: (10, 100_000), 4: "literal", 5: 4, 6: -6}
+
+
+def test_a_row_is_the_first_argument(rig: Rig) -> None:
+    """As bytes, whatever they begin with, and also where there are none."""
+
+    def numbers(row: Any, *inputs: Any) -> Any:
+        return [*memoryview(row).cast("q"), *inputs] if len(row) else list(inputs)
+
+    rows = [np.array(one, np.int64).tobytes() for one in ([3, -1], [0x80, 4], [])]
+    rig.run(
+        Call(1, numbers, CALL_ROW, [100], rows[0]),
+        Call(2, numbers, CALL_ROW, [100, 100], rows[1]),
+        Call(3, numbers, CALL_ROW, [100], rows[2]),
+        inline={100: blob("x")},
+    )
+    rig.run(Call(4, numbers, CALL_ROW, [100]), inline={100: blob("x")})
+    assert rig.failed == {}
+    assert rig.done == {1: [3, -1, "x"], 2: [0x80, 4, "x", "x"], 3: ["x"], 4: ["x"]}
 
 
 def test_array_arguments_are_writable(rig: Rig) -> None:

@@ -111,7 +111,7 @@ def _delay(s: SchedulerState, task: int, layer: LayerRecord) -> float:
 
 def fail(s: SchedulerState, task: int, failure: Failure) -> None:
     """A task failed for good, and with it all that would have used its result."""
-    inherited = Failure(_as_input(failure.error, task, s.key(task)), failure.exception)
+    inherited = Failure(_as_input(s, failure.error, task), failure.exception)
     told: dict[int, list[int]] = {}
     current_failure = failure
     stack = [task]
@@ -136,10 +136,10 @@ def fail(s: SchedulerState, task: int, failure: Failure) -> None:
     tidy_heirs(s)
 
 
-def _as_input(error: ErrorInfo, origin: int, key: str) -> ErrorInfo:
+def _as_input(s: SchedulerState, error: ErrorInfo, origin: int) -> ErrorInfo:
     if error.kind == "input":
         return error
-    return replace(error, kind="input", origin=origin, origin_key=key[:_KEY_LENGTH])
+    return replace(error, kind="input", origin=origin, origin_key=s.key(origin)[:_KEY_LENGTH])
 
 
 def tell_failed(s: SchedulerState, peer: int, tasks: list[int], failure: Failure) -> None:
@@ -307,7 +307,7 @@ def inherit_trouble(s: SchedulerState, task: int, source: int) -> None:
         fail(s, task, Failure(error, b""))
     elif source in s.failures:
         failure = s.failures[source]
-        fail(s, task, Failure(_as_input(failure.error, source), failure.exception))
+        fail(s, task, Failure(_as_input(s, failure.error, source), failure.exception))
     else:
         cancel(s, [task], "an input was cancelled")
 

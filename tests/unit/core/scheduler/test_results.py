@@ -145,6 +145,7 @@ def test_a_failure_is_told_with_its_exception_and_passed_on(desk: Any, graph_of:
     assert [m.tasks for m, _ in failed] == [[first], [first + 1, first + 2]]
     assert [m.errors[0].kind for m, _ in failed] == ["task", "input"]
     assert [m.errors[0].origin for m, _ in failed] == [first, first]
+    assert [m.errors[0].origin_key for m, _ in failed] == ["", d.state.key(first)]
     assert all(frames == [b"exc"] for _, frames in failed)
     assert d.words(range(first, first + 4)) == ["failed", "failed", "failed", "assigned"]
     # Those sent ahead after it are dropped; the one that failed is gone there already.
