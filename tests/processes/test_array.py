@@ -16,7 +16,7 @@ import pytest
 import zcluster
 import zcluster.array as da
 from zcluster.array.core import elementwise, from_numpy, permuted
-from zcluster.array.expressions import Blockwise
+from zcluster.array.expressions import Blockwise, Generated
 from zcluster.client.client import Client
 from zcluster.client.future import Future
 from zcluster.client.waiting import wait
@@ -114,6 +114,15 @@ class TestPrograms:
             assert np.shape(one) == expected.shape
             assert np.asarray(one).dtype == expected.dtype
             np.testing.assert_allclose(one, expected)
+
+    def test_numbers(self, client: Client) -> None:
+        """Arrays without axes, whose blocks are told nothing about their places."""
+
+        def five(starts: tuple[int, ...], shape: tuple[int, ...]) -> Values:
+            return np.full(shape, 5.0)
+
+        number = da.Array(Generated("five", five, (), "f8"))
+        assert zcluster.compute(number, number * 2) == (5, 10)
 
     def test_rechunks(self, client: Client) -> None:
         """Across all blocks, and there and back."""

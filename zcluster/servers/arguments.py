@@ -82,7 +82,7 @@ def show_call(form: int, constant: Any, inputs: Sequence[Any] | None) -> str:
 
 def _row(constant: Any) -> Any:
     """Return the integers of a row of a table, or its bytes where they are no such row."""
-    row = memoryview(constant)
+    row = memoryview(b"" if constant is None else constant)
     return row.tobytes() if row.nbytes % 8 else row.cast("B").cast("q").tolist()
 
 

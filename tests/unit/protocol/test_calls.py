@@ -169,6 +169,7 @@ def test_a_row_is_handed_on_as_it_is(row: Any) -> None:
     seen = make_call(CALL_ROW, lambda *given: given, row, ["x", "y"])
     assert seen[0] is row
     assert seen[1:] == ("x", "y")
+    assert make_call(CALL_ROW, lambda *given: given, None, ["x"]) == (b"", "x")
 
 
 @pytest.mark.parametrize("form", [CALL_INPUTS, CALL_PACKED, CALL_VALUE, CALL_SINGLE, CALL_ROW, 17])

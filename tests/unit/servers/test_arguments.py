@@ -112,7 +112,7 @@ def test_a_row_of_integers_is_shown_as_such() -> None:
     assert show_call(CALL_ROW, row.tobytes(), [2]) == "([3, 0, 5, 5, …], 2)"
     assert show_call(CALL_ROW, bytearray(b"odd"), [[1]]) == "(b'odd', [1])"
     assert show_call(CALL_ROW, b"", [1]) == "([], 1)"
-    assert show_call(CALL_ROW, None, [1]) == ""
+    assert show_call(CALL_ROW, None, [1]) == "([], 1)"
 
 
 def test_what_is_not_at_hand_is_not_shown() -> None:
