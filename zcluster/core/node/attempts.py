@@ -395,6 +395,12 @@ class NodeAttempts(NodeCalls):
         lost += self._lose_actors(worker)
         if lost:
             gone = set(lost)
+            for task in lost:  # and parts that show the bytes of what is gone
+                gone.update(
+                    part
+                    for part in self.parts_of.get(task, ())
+                    if part in self.results and self.results[part].borrowed
+                )
             self.effects.to_scheduler.append((Lost(lost), ()))
             self._return([a for a in self.tasks.values() if not gone.isdisjoint(a.inputs)])
         self.tell_workers()

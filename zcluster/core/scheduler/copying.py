@@ -14,7 +14,7 @@ from zcluster.core.scheduler.pages import HELD, PASSING, Page
 from zcluster.core.scheduler.records import NodeRecord
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import Copied, Copy
+from zcluster.protocol.messages import Copied
 
 __all__ = ["on_copied", "rebalance", "replicate"]
 
@@ -143,4 +143,4 @@ def _is_kept(page: Page, row: int) -> bool:
 
 def _tell(s: SchedulerState, orders: _Orders) -> None:
     for index, places in orders.items():
-        s.say(s.nodes[index].peer, Copy(places))
+        s.say_copy(index, places)

@@ -20,7 +20,7 @@ from zcluster.core.scheduler.recomputing import lose
 from zcluster.core.scheduler.records import NodeRecord, Retirement
 from zcluster.core.scheduler.state import SchedulerState
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import Copied, Copy, Leave, Recall
+from zcluster.protocol.messages import Copied, Leave, Recall
 
 __all__ = ["advance", "begin", "hand_over", "note_copied", "reasons"]
 
@@ -144,7 +144,7 @@ def _copy_some(s: SchedulerState, node: NodeRecord, retirement: Retirement) -> s
         place = (task, page.size[row], s.holders(task, page, row))
         orders.setdefault(target, []).append(place)
     for index, places in orders.items():
-        s.say(s.nodes[index].peer, Copy(places))
+        s.say_copy(index, places)
     return _why_stuck(s, stuck, is_alone=not load) or actor
 
 

@@ -22,7 +22,7 @@ from zcluster.core.scheduler.records import (
     StuckProfile,
 )
 from zcluster.core.scheduler.states import State
-from zcluster.protocol.messages import Message
+from zcluster.protocol.messages import Copy, Message
 from zcluster.types import Frames
 
 __all__ = ["SchedulerState"]
@@ -202,6 +202,12 @@ class SchedulerState:
     def say(self, peer: int, message: Message, frames: Frames = ()) -> None:
         """Say something to a peer at the next flush, before assignments."""
         self.out.append((peer, message, frames))
+
+    def say_copy(self, node: int, places: list[tuple[int, int, list[int]]]) -> None:
+        """Have a node keep copies of results: also of what it was about to let go of."""
+        for task, _, _ in places:
+            self.unfree(task, node)
+        self.say(self.nodes[node].peer, Copy(places))
 
     def free(self, task: int, nodes: Iterable[int]) -> None:
         """Have nodes let go of a result."""
