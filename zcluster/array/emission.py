@@ -187,8 +187,7 @@ class GroupLayer:
             return
         for one in uneven:
             if one is not root:
-                self._inside.discard(one.name)
-                self.lowering.put_out(one)
+                self._inside.discard(one.name)  # `Lowering.codes` gives it a layer
 
     # What tasks read --------------------------------------------------------------------------
 

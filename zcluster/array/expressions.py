@@ -169,7 +169,7 @@ class Data(Expr):
     Attributes
     ----------
     value : object
-        A NumPy array; or with `is_sliced_later`, anything whose items are NumPy arrays.
+        A NumPy array.
     identity : object
         What the name is made of.
     """

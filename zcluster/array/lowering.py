@@ -114,13 +114,6 @@ class Lowering:
             group = Group(one, one.numblocks, [one], {one.name: tuple(range(one.ndim))})
         return GroupLayer(self, group).emit(one.name, []).reshape(one.numblocks)
 
-    def put_out(self, one: Expr) -> None:
-        """Give an expression a layer of its own."""
-        if one.name not in self._codes:
-            group = Group(one, one.numblocks, [one], {one.name: tuple(range(one.ndim))})
-            codes = GroupLayer(self, group).emit(one.name, [])
-            self._codes[one.name] = codes.reshape(one.numblocks)
-
     def is_made_anew(self, one: Expr) -> bool:
         """Tell whether whoever takes blocks of this makes them: they are cheap, or taken once."""
         if not isinstance(one, Generated) or one.name in self._codes:

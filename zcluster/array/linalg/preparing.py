@@ -220,11 +220,6 @@ def as_columns(array: Array) -> Array:
     return permuted(array, (0, None)) if array.ndim == 1 else array
 
 
-def rows_like(array: Array, chunks: AxisChunks) -> Array:
-    """Return a matrix or a vector with other chunks along its first axis."""
-    return rechunked(array, {0: chunks})
-
-
 def real_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type of the parts of a complex number; a real one is its own."""
     return np.empty((), dtype).real.dtype
