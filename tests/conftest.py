@@ -24,7 +24,6 @@ import contextlib
 import gc
 import json
 import os
-import random
 import shutil
 import signal
 import tempfile
@@ -48,8 +47,13 @@ OURS = "zc-"  # how the names of our scratch folders and files begin
 
 _scratch = Path(tempfile.mkdtemp(prefix="zct-", dir="/tmp"))  # short: ipc paths end at 107 bytes
 
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+# At a desk every run tries other examples, and what failed is tried first the next time. In CI a
+# change is judged by the same examples as the one before it.
+hypothesis.settings.register_profile("desk", deadline=None, print_blob=True, derandomize=False)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "desk")
+)
 
 
 # --- the run ------------------------------------------------------------------------------------
@@ -59,18 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("leak_grace", "seconds a test's leavings may take to go away", default="20")
 
 
-@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its option
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[RUN_VARIABLE] = RUN
-    # With a fixed seed hypothesis keeps no database of failures. At a desk the database is worth
-    # more (the next run begins with what failed); in CI it is lost and the seed is all there is.
-    if os.environ.get("CI") and config.getoption("hypothesis_seed", None) is None:
-        config.option.hypothesis_seed = random.SystemRandom().randrange(2**32)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     seed = config.getoption("hypothesis_seed", None)
     chance = "not fixed, failures are kept in .hypothesis" if seed is None else f"{seed}"
+    if hypothesis.settings().derandomize:
+        chance = "made from each test's text"
     return [
         f"hypothesis seed: {chance} (--hypothesis-seed=N fixes it)",
         f"scratch: {_scratch} ({RUN_VARIABLE}={RUN})",

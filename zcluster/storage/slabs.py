@@ -242,6 +242,11 @@ class Slabs:
         if file.has_holes:
             file.claim(range_.offset, range_.length)
 
+    def unreserved(self, range_: Range) -> int:
+        """Bytes of a range that `reserve` would claim for the first time."""
+        end = range_.offset + range_.length
+        return min(range_.length, max(0, end - self._file(range_.slab).reserved))
+
     def release(self, range_: Range) -> None:
         """Give the memory of a range that nobody has back to the system, as far as it can be."""
         file = self._file(range_.slab)

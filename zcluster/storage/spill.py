@@ -124,6 +124,13 @@ class SpillFolder:
             said += f", {self.used} of the {self.limit} that results may take are in use"
         return said
 
+    def _free(self) -> int:
+        try:
+            status = os.statvfs(self.folder)
+        except OSError:
+            return _NO_LIMIT  # the system says what is wrong when the space is claimed
+        return status.f_bavail * status.f_frsize
+
     def allocate(self, size: int) -> Range | None:
         """Return a range, to be claimed before it is written; None at the limit."""
         place = self._arena.allocate(max(1, size))
@@ -158,6 +165,9 @@ class SpillFolder:
         OutOfDisk
             If there is none.
         """
+        if self._slabs.unreserved(place) > self._free():
+            # Not left to the system: it may fill the disk before it finds that it cannot.
+            raise OutOfDisk(f"no space for {place.length} bytes of results; {self.space()}")
         try:
             self._slabs.reserve(place)
         except StoreFull as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from zcluster import config
@@ -68,6 +68,7 @@ class TestMedian:
         axis, keepdims = _axis(data, a.ndim), data.draw(st.booleans())
         if a.dtype.kind == "m" and name == "nanmedian":
             return
+        assume(a.size or not isinstance(axis, tuple))  # NumPy itself cannot: it reshapes to -1
         expected = np.asarray(_numpy(name, a, axis=axis, keepdims=keepdims))
         with data.draw(SIZES):
             agrees(getattr(quantiles, name)(from_numpy(a, chunks), axis, keepdims), expected)

@@ -132,6 +132,20 @@ def test_space_is_given_back_when_much_is_unused(folder: SpillFolder) -> None:
         os.close(held)
 
 
+def test_more_than_the_disk_has_is_refused_before_any_of_it_is_taken(folder: SpillFolder) -> None:
+    """Or the whole disk would be full for a moment, and everybody's writes would fail."""
+    system = os.statvfs(folder.folder)
+    place = folder.allocate(2 * system.f_blocks * system.f_frsize)
+    assert place is not None
+    with pytest.raises(OutOfDisk, match=r"no space for \d+ bytes of results; .* bytes free"):
+        folder.claim(place)
+    assert os.fstat(folder.slabs.descriptor(place.slab)).st_blocks == 0
+    folder.free(place)
+    again = folder.allocate(6 * MIB)
+    assert again is not None
+    folder.claim(again)
+
+
 def test_a_full_disk_is_an_error_of_the_claim(
     folder: SpillFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,13 +95,14 @@ def drop_client(s: SchedulerState, client: int) -> None:
     """Free all that a client had or waited for; it is not among the clients any more."""
     things = s.things
     waiting = [waiter for waiter in things.waiters.values() if waiter.ticket.client == client]
-    # First off all lines, so that nothing is given to it.
+    # First off all lines, so that nothing is given to it; and its leases back before anybody is
+    # served, so that who may take one of several is offered all that became free.
     for waiter in waiting:
         leave_lines(s, waiter)
+    leases.drop_client(s, client)
     for waiter in waiting:
         _settle_left(s, waiter)
     _refuse(s, [ticket for ticket in things.deliveries if ticket.client == client])
-    leases.drop_client(s, client)
     stored.drop_client(s, client)
 
 

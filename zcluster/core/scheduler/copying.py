@@ -72,7 +72,6 @@ def rebalance(
         if len(holders) == 1 and holders[0] in load:
             load[holders[0]] += page.size[row]
             there.append((page.size[row], task, holders[0]))
-    s.moves = {move: source for move, source in s.moves.items() if move[1] in s.nodes}
     orders: _Orders = {}
     goals: dict[str, list[int]] = {}
     for size, task, source in sorted(there, reverse=True):
@@ -90,6 +89,7 @@ def rebalance(
 def on_copied(s: SchedulerState, node: NodeRecord, message: Copied) -> None:
     """A node has copies, or could not get them."""
     for task in message.tasks:
+        s.ordered.discard((task, node.index))
         source = s.moves.pop((task, node.index), None)
         found = s.find(task)
         if found is None or not _is_kept(*found):
@@ -103,6 +103,7 @@ def on_copied(s: SchedulerState, node: NodeRecord, message: Copied) -> None:
         if source is not None:
             _leave(s, task, page, row, source)
     for task in message.failed:
+        s.ordered.discard((task, node.index))
         s.moves.pop((task, node.index), None)
 
 

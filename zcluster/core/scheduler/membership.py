@@ -188,6 +188,8 @@ def remove_node(s: SchedulerState, node: NodeRecord, reason: str) -> None:
         layer.nodes.discard(node.index)
     for function in s.functions.values():
         function.nodes.discard(node.index)
+    s.ordered = {order for order in s.ordered if order[1] != node.index}
+    s.moves = {move: source for move, source in s.moves.items() if move[1] != node.index}
     lost = _forget_holder(s, node.index)
     s.journal.note(s.now, f"node gone: {reason}", node.info.name, ())
     # Before they are asked for data that was lost: they would put it there again.

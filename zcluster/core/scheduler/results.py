@@ -59,7 +59,8 @@ def finish_reported(s: SchedulerState, node: NodeRecord, message: Finished, fram
                 continue  # said twice
             # Of a passing result of an earlier attempt nothing is left to accept.
             if length == -2 or not _accept_earlier(s, task, page, row, state):
-                stale.append(task)
+                if (task, index) not in s.ordered:  # else it is the copy that is wanted there
+                    stale.append(task)
                 continue
         elif page.attempt[row] != attempt:
             continue  # the node has not heard of the newer one yet; it will answer to that

@@ -126,6 +126,8 @@ class SchedulerState:
         self.refused_messages = 0
         #: Results on their way to another node, which they leave then: (task, to) -> from.
         self.moves: dict[tuple[int, int], int] = {}
+        #: Copies on order, (task, node): answered once, or the node is gone.
+        self.ordered: set[tuple[int, int]] = set()
         #: Nodes that take no more work and are to leave.
         self.retiring: set[int] = set()
         #: What the driver says of its process, for those who ask.
@@ -207,6 +209,7 @@ class SchedulerState:
         """Have a node keep copies of results: also of what it was about to let go of."""
         for task, _, _ in places:
             self.unfree(task, node)
+            self.ordered.add((task, node))
         self.say(self.nodes[node].peer, Copy(places))
 
     def free(self, task: int, nodes: Iterable[int]) -> None:

@@ -321,3 +321,16 @@ def test_no_answer_is_given_to_request_zero(desk: Desk) -> None:
     d.tell(client, Coordinate(0, "event", "e", "set"))
     d.tell(client, Coordinate(1, "event", "e", "is_set"))
     assert [answer.request for answer in d.take(Coordinated)] == [1]
+
+
+def test_who_may_take_one_of_several_is_offered_all_that_a_dead_client_had(desk: Desk) -> None:
+    """It takes the one it named first, and the other one stays for nobody out of turn."""
+    d = desk()
+    first, second = d.client("first"), d.client("second")
+    d.tell(first, Coordinate(1, "lock", "one", "acquire", ["one"], number=1))
+    d.tell(first, Coordinate(2, "lock", "one", "acquire", ["one", "other"], number=2))
+    d.tell(second, Coordinate(3, "lock", "one", "acquire", ["one", "other"], number=1))
+    d.tell(second, Coordinate(4, "lock", "one", "acquire", ["one"], number=1))
+    d.take(Coordinated)
+    d.core.on_gone(first.peer, "it was killed", d.now)
+    assert [answer.request for answer in d.take(Coordinated, "second")] == [3]

@@ -111,3 +111,18 @@ def test_a_copy_at_the_target_does_not_cost_the_last_one(place: Any) -> None:
     d.tell(b, Copied([moved], []))
     assert holders(d, moved) == {b.index}
     assert b.index != a.index
+
+
+def test_a_result_made_twice_stays_where_a_copy_of_it_is_on_order(place: Any) -> None:
+    """The node answers the order with what it made itself; let go of, it would be nowhere."""
+    d, (_, b), _, first = place([10], nodes=2)
+    replicate(d.state, [first], [], 0)
+    d.take(Copy)
+    d.finish(b, [first], b"x" * 10)  # an attempt from before it was cut off
+    d.tell(b, Copied([first], []))
+    assert b.index in holders(d, first)
+    assert not d.state.frees.get(b.index)
+    # Without an order nobody wants it there.
+    d, (_, b), _, first = place([10], nodes=2)
+    d.finish(b, [first], b"x" * 10)
+    assert d.state.frees[b.index] == [first]
