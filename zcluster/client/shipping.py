@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable
 
 from zcluster.protocol.messages import Environment, Sources, Span
@@ -28,6 +29,10 @@ __all__ = ["BY_NAME", "Shipper", "environment"]
 BY_NAME = b"\x93"
 #: Digests of callables that were looked at are forgotten past this many.
 _MOST_SEEN = 10_000
+
+#: CPython 3.11 counts the depth of a syntax tree in one place for all threads (gh-106905): two
+#: that parse sources at once get SystemError, rarely.
+_parsing = threading.Lock()
 
 
 def environment(host: str) -> Environment:
@@ -65,7 +70,8 @@ class Shipper:
         if not names:
             return None
         self._settled |= names
-        found = module_sources(names, script_folders())
+        with _parsing:
+            found = module_sources(names, script_folders())
         new = [module for module in found if module.name not in self._sent]
         return self._message(new) if new else None
 

@@ -19,7 +19,6 @@ import importlib.util
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from importlib.machinery import ModuleSpec, PathFinder
@@ -117,10 +116,6 @@ class _File(msgspec.Struct, frozen=True):
 
 
 _files: dict[tuple[str, str], _File] = {}
-
-#: CPython 3.11 counts the depth of a tree in one place for all threads (gh-106905): two that parse
-#: at once get SystemError, rarely.
-_parsing = threading.Lock()
 
 
 def module_sources(names: Iterable[str], root_paths: Sequence[str]) -> list[ModuleSource]:
@@ -220,8 +215,7 @@ def _read(path: str, name: str, is_package: bool) -> _File | None:
 def _imports(source: bytes, package: str) -> tuple[str, ...]:
     """Return the absolute names of all modules that a source may import."""
     try:
-        with _parsing:
-            tree = ast.parse(source)
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):  # importing it will say so, with the line
         return ()
     names: dict[str, None] = {}
