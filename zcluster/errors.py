@@ -15,6 +15,7 @@
     │   └── VersionMismatch
     ├── ClusterError                      the machinery failed, not the user's function
     │   ├── StartError (OSError)          a process or a connection did not come up
+    │   │   └── AuthenticationFailed      because keys do not fit
     │   ├── SchedulerLost
     │   ├── ClientClosed
     │   ├── NoWorkers                     nobody could run it in time
@@ -45,6 +46,7 @@ from typing import ClassVar
 
 __all__ = [
     "ActorLost",
+    "AuthenticationFailed",
     "ClientClosed",
     "ClusterError",
     "DataLost",
@@ -162,6 +164,12 @@ class StartError(ClusterError, OSError):
     """A process or a connection did not come up in time."""
 
     code = "Z009"
+
+
+class AuthenticationFailed(StartError):
+    """The other end refuses our key, or has none of the key that was expected of it."""
+
+    code = "Z028"
 
 
 class SchedulerLost(ClusterError):

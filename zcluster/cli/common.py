@@ -46,13 +46,13 @@ __all__ = [
     "address_towards",
     "allow_files",
     "arm",
-    "check_insecure",
     "common_options",
     "interface_address",
     "is_tcp",
     "resolve_host",
     "run_command",
     "tcp_address",
+    "warn_insecure",
 ]
 
 FAILED = 1
@@ -185,7 +185,7 @@ def common_options(command: _Command) -> _Command:
             click.option("--host", metavar="NAME", help="Listen on TCP, at this address."),
             click.option("--port", type=click.IntRange(0, 65535), help="Listen on TCP, here."),
             click.option("--interface", metavar="NAME", help="Listen on TCP, e.g. on eth0."),
-            click.option("--insecure", is_flag=True, help="Accept plain TCP, open to anyone."),
+            click.option("--insecure", is_flag=True, help="Plain TCP, open to anyone."),
             click.option(
                 "--log-level",
                 type=click.Choice(["debug", "info", "warning", "error"]),
@@ -229,24 +229,11 @@ def is_tcp(address: str) -> bool:
     return address.startswith("tcp://")
 
 
-def check_insecure(insecure: bool, quiet: bool = False) -> None:
-    """Refuse plain TCP unless it was asked for by name; then say so.
-
-    Raises
-    ------
-    InvalidArgument
-        If it was not.
-    """
-    if not insecure:
-        raise InvalidArgument(
-            "TCP was asked for, and TCP here is neither encrypted nor authenticated yet: anyone "
-            "who reaches the port could run code as you; leave out --host, --port and --interface "
-            "for a private socket on this machine, or accept the risk with --insecure"
-        )
-    if not quiet:
-        click.echo(
-            "WARNING: --insecure: anyone who can reach this TCP port can run code as you.", err=True
-        )
+def warn_insecure() -> None:
+    """Say aloud that plain TCP was asked for."""
+    click.echo(
+        "WARNING: --insecure: anyone who can reach this TCP port can run code as you.", err=True
+    )
 
 
 def tcp_address(host: str | None, port: int | None, interface: str | None, default: int) -> str:

@@ -30,7 +30,7 @@ def cluster_options(command: _Command) -> _Command:
                 envvar="ZCLUSTER_SCHEDULER_FILE",
                 help="The file the scheduler writes.",
             ),
-            click.option("--insecure", is_flag=True, help="Accept plain TCP, open to anyone."),
+            click.option("--insecure", is_flag=True, help="Plain TCP, open to anyone."),
             click.option(
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),

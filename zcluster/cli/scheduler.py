@@ -15,11 +15,13 @@ from pathlib import Path
 import click
 
 from zcluster import config
+from zcluster.errors import InvalidArgument
 from zcluster.servers.settings import SchedulerSettings
+from zcluster.transport.keys import Keys, make_keys
 from zcluster.transport.scheduler_file import remove_scheduler_file
 from zcluster.transport.scratch import Scratch, remove_tree, sweep
 
-from .common import arm, check_insecure, common_options, is_tcp, run_command, tcp_address
+from .common import arm, common_options, is_tcp, run_command, tcp_address, warn_insecure
 
 __all__ = ["main", "scheduler"]
 
@@ -73,8 +75,9 @@ def scheduler(
     if scratch is not None:
         stopper.cleanups.append(partial(remove_tree, scratch))
     try:
+        keys = None
         if address is None and (host, port, interface) != (None, None, None):
-            check_insecure(insecure)
+            keys = _make_keys(insecure, scheduler_file)
             address = tcp_address(host, port, interface, _PORT)
         elif address is None:
             sweep(local_directory)
@@ -83,7 +86,7 @@ def scheduler(
             scratch = own.path
             address = own.address("scheduler")
         elif is_tcp(address):
-            check_insecure(insecure)
+            keys = _make_keys(insecure, scheduler_file)
         settings = SchedulerSettings(
             address=address,
             id=id,
@@ -94,6 +97,7 @@ def scheduler(
             insecure=insecure,
             log_level=log_level,
             allowed_failures=allowed_failures,
+            keys=keys,
         )
         # Not at the top: ZeroMQ and the messages, which --help can do without.
         from zcluster.servers.scheduler import SchedulerServer
@@ -104,6 +108,26 @@ def scheduler(
         return stopper.run(server)
     finally:
         stopper.clean()
+
+
+def _make_keys(insecure: bool, scheduler_file: Path | None) -> Keys | None:
+    """Return keys for TCP; none where plain TCP was asked for by name, which is said aloud.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no file to put them in.
+    """
+    if insecure:
+        warn_insecure()
+        return None
+    if scheduler_file is None:
+        raise InvalidArgument(
+            "TCP was asked for, and nobody could connect without the keys that this scheduler "
+            "makes; say where to put them with --scheduler-file=FILE, leave out --host, --port and "
+            "--interface for a private socket on this machine, or let everybody in with --insecure"
+        )
+    return make_keys()
 
 
 def main() -> int:

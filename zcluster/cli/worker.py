@@ -26,18 +26,19 @@ from zcluster.config import (
 )
 from zcluster.errors import ClusterError, InvalidArgument
 from zcluster.servers.settings import MemoryShares, NannySettings, parse_resources
-from zcluster.transport.scheduler_file import wait_scheduler_file
+from zcluster.transport.keys import Keys
+from zcluster.transport.scheduler_file import take_keys, wait_scheduler_file
 from zcluster.transport.scratch import Scratch, ipc_address, remove_tree, sweep
 
 from .common import (
     UNREACHABLE,
     address_towards,
     arm,
-    check_insecure,
     common_options,
     is_tcp,
     run_command,
     tcp_address,
+    warn_insecure,
 )
 
 __all__ = ["count_workers", "main", "worker"]
@@ -52,6 +53,7 @@ class _Where:
     scheduler: str
     data: str | None
     insecure: bool
+    keys: Keys | None
 
 
 @click.command("zcluster-worker")
@@ -138,7 +140,6 @@ def worker(
         )
     listen = None
     if (host, port, interface) != (None, None, None):
-        check_insecure(insecure)
         listen = tcp_address(host, port, interface, 0)
     where = _find_scheduler(address, scheduler_file, death_timeout, insecure, listen)
     try:
@@ -166,6 +167,7 @@ def worker(
             lifeline=lifeline,
             death_timeout=death_timeout,
             insecure=where.insecure,
+            keys=where.keys,
             resources=parse_resources(resources),
             log_level=log_level,
         )
@@ -212,9 +214,12 @@ def _find_scheduler(
             "no scheduler was named; give the address that zcluster-scheduler prints, "
             "or --scheduler-file"
         )
+    keys = None
     if address is None and scheduler_file is not None:
-        record = wait_scheduler_file(scheduler_file.absolute(), seconds)
+        scheduler_file = scheduler_file.absolute()
+        record = wait_scheduler_file(scheduler_file, seconds)
         address = record.address
+        keys = take_keys(record, scheduler_file)
         # Whoever started the scheduler accepted plain TCP, and the file is that user's alone.
         insecure = insecure or record.insecure
     assert address is not None
@@ -223,9 +228,16 @@ def _find_scheduler(
             f"scheduler address {address!r} is not one, expected ipc:///path or tcp://host:port"
         )
     if is_tcp(address):
-        check_insecure(insecure, quiet=listen is not None)
         listen = listen or tcp_address(address_towards(address), None, None, 0)
-    return _Where(address, listen, insecure)
+    if listen is not None and keys is None:
+        if not insecure:
+            raise InvalidArgument(
+                f"the scheduler at {address} and this node would speak plain TCP, and anyone who "
+                "reaches the port could run code as you; give --scheduler-file=FILE of a scheduler "
+                "on TCP, which has its keys, or accept the risk with --insecure"
+            )
+        warn_insecure()
+    return _Where(address, listen, insecure, keys)
 
 
 def _make_folder(path: Path) -> None:

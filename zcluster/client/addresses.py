@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from zcluster.client.cluster import LocalCluster
 from zcluster.client.keywords import OF_CLUSTERS, drop_needless
 from zcluster.errors import InvalidArgument
-from zcluster.transport.scheduler_file import wait_scheduler_file
+from zcluster.transport.keys import keys_of
+from zcluster.transport.scheduler_file import take_keys, wait_scheduler_file
 from zcluster.transport.sockets import check_address
 
 __all__ = ["SCHEDULER_FILE_VARIABLE", "Target", "find_target"]
@@ -81,10 +82,11 @@ def find_target(
     if scheduler_file is not None:
         path = Path(scheduler_file)
         record = wait_scheduler_file(path, timeout)
-        address = check_address(record.address, insecure or record.insecure)
+        is_keyed = take_keys(record, path) is not None
+        address = check_address(record.address, insecure or record.insecure, is_keyed)
         return Target(address, method=f"Scheduler file {path}")
     if isinstance(address, str):
-        return Target(check_address(address, insecure))
+        return Target(check_address(address, insecure, keys_of(address) is not None))
     found = getattr(address, "scheduler_address", None)
     if not isinstance(found, str):
         raise InvalidArgument(

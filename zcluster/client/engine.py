@@ -44,8 +44,15 @@ from zcluster.core.client.records import (
     Wanted,
 )
 from zcluster.core.client.states import State
-from zcluster.errors import ClusterError, InvariantError, ProtocolError, StartError
+from zcluster.errors import (
+    AuthenticationFailed,
+    ClusterError,
+    InvariantError,
+    ProtocolError,
+    StartError,
+)
 from zcluster.graph.layers import PackedFunction
+from zcluster.protocol.conversation import DENIED
 from zcluster.protocol.messages import (
     PROTOCOL,
     SCHEDULER_TO_CLIENT,
@@ -55,6 +62,7 @@ from zcluster.protocol.messages import (
     Message,
     Welcome,
 )
+from zcluster.transport.keys import keys_of
 from zcluster.transport.link import Link
 from zcluster.transport.loop import Loop
 from zcluster.types import Buffer, Frames
@@ -122,7 +130,8 @@ class Engine:
     Raises
     ------
     StartError
-        If nobody answers in time, or the scheduler refuses.
+        If nobody answers in time, or the scheduler refuses; `AuthenticationFailed` where keys do
+        not fit.
     """
 
     def __init__(self, address: str, *, name: str, timeout: float) -> None:
@@ -151,7 +160,8 @@ class Engine:
         self._start_error = ""
         self._loop = Loop()
         self._context: zmq.Context[Any] = zmq.Context()
-        self._ports = DataPorts(self._loop, self._context)
+        self._keys = keys_of(address)
+        self._ports = DataPorts(self._loop, self._context, self._keys)
         self._transfers = self._new_transfers()
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="zcluster-client", daemon=True)
@@ -164,7 +174,8 @@ class Engine:
         if not is_in_time or self._start_error:
             reason = self._start_error or "the client's thread did not start"
             self.close(reason, 1.0)
-            raise StartError(f"cannot connect to the scheduler at {address}: {reason}")
+            kind = AuthenticationFailed if reason.startswith(DENIED) else StartError
+            raise kind(f"cannot connect to the scheduler at {address}: {reason}")
 
     # ------------------------------------------------------------ for user threads
 
@@ -395,6 +406,8 @@ class Engine:
                 on_welcome=self._on_welcome,
                 on_lost=self._on_lost,
                 timeout=self._timeout,
+                keys=self._keys,
+                role="client",
             )
             self._loop.on_idle.append(self._on_idle)
             self._loop.run()

@@ -45,6 +45,7 @@ from zcluster.protocol.messages import (
 from zcluster.storage.arena import Range
 from zcluster.storage.door import DoorClient
 from zcluster.storage.slabs import SlabReader
+from zcluster.transport.keys import Keys
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.sockets import has_input, socket
@@ -133,7 +134,9 @@ class _Putting:
 class _Port:
     """The connection to one node's data port."""
 
-    def __init__(self, loop: Loop, context: zmq.Context[Any], node: NodeInfo) -> None:
+    def __init__(
+        self, loop: Loop, context: zmq.Context[Any], node: NodeInfo, keys: Keys | None
+    ) -> None:
         self.node = node
         self.requests: dict[int, _Fetching | _FetchingSmall | _Putting] = {}
         #: Small results that are still to be asked for: (task, size, done).
@@ -146,6 +149,8 @@ class _Port:
         self._returned: deque[Range] = deque()
         self._reader = SlabReader()
         self._socket = socket(context, zmq.DEALER)
+        if keys is not None:
+            keys.enter(self._socket, "client", "node")
         self._door = _open_door(node, self._identity)
         self._socket.connect(node.data)
         loop.add_socket(self._socket, self._receive)
@@ -378,9 +383,12 @@ class DataPorts:
     ----------
     loop : Loop
     context : zmq.Context
+    keys : Keys, optional
+        The cluster's, needed on TCP unless it is plain.
     """
 
-    def __init__(self, loop: Loop, context: zmq.Context[Any]) -> None:
+    def __init__(self, loop: Loop, context: zmq.Context[Any], keys: Keys | None = None) -> None:
+        self._keys = keys
         self._loop = loop
         self._context = context
         self._ports: dict[int, _Port] = {}
@@ -442,7 +450,7 @@ class DataPorts:
     def _port(self, node: NodeInfo) -> _Port:
         port = self._ports.get(node.index)
         if port is None:
-            port = self._ports[node.index] = _Port(self._loop, self._context, node)
+            port = self._ports[node.index] = _Port(self._loop, self._context, node, self._keys)
         if not self._watching:
             self._watching = True
             self._loop.call_later(WATCH_SECONDS, self._watch)

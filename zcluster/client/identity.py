@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from zcluster.client.base import ClientBase
 from zcluster.client.future import Future
 from zcluster.client.waiting import futures_of
+from zcluster.transport.keys import keys_of
 from zcluster.transport.scheduler_file import SchedulerFile, write_scheduler_file
 
 __all__ = ["Identity", "SchedulerView"]
@@ -55,11 +56,13 @@ class Identity(ClientBase):
             If the folder does not let us.
         """
         info = self._engine.ask("info")
+        keys = keys_of(self._engine.address)
         record = SchedulerFile(
             address=self._engine.address,
             id=info.get("id") or self.id,
-            # Whoever is connected has accepted this address.
-            insecure=self._engine.address.startswith("tcp://"),
+            # Whoever is connected without keys has accepted this address.
+            insecure=keys is None and self._engine.address.startswith("tcp://"),
+            keys={} if keys is None else keys.to_texts(),
             started=info.get("started") or time.time(),
         )
         write_scheduler_file(Path(scheduler_file).absolute(), record)

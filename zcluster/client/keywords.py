@@ -57,7 +57,7 @@ _NO_CLASSES = Needless(
 )
 _SECURITY = Needless(
     _is_nothing,
-    "there is no TLS: Unix sockets need none, and TCP wants insecure=True in a network you trust",
+    "keys come with the scheduler file: Client(scheduler_file=...), and Unix sockets need none",
 )
 
 #: Of `LocalCluster`.

@@ -43,7 +43,7 @@ from zcluster.protocol.messages import (
 from zcluster.protocol.session import Session, read_head, unsequenced
 from zcluster.types import Buffer, Frames
 
-__all__ = ["HEARTBEAT_SECONDS", "PAUSE_SECONDS", "Conversation", "Wire"]
+__all__ = ["DENIED", "HEARTBEAT_SECONDS", "PAUSE_SECONDS", "Conversation", "Wire"]
 
 #: Each end says something at least this often.
 HEARTBEAT_SECONDS = 0.5
@@ -58,6 +58,10 @@ _CONNECT_SECONDS = 2.0
 #: Connections on which nothing but nonsense is heard until the other end is given up: it says the
 #: same again each time, and would for ever.
 _MOST_NONSENSE = 5
+#: How the reason begins where keys do not fit.
+DENIED = "authentication failed"
+#: Seconds of connections that end before anybody spoke until it is taken for that.
+_DENIED_SECONDS = 1.5
 #: How often this end looks whether it has waited too long.
 _WATCH_SECONDS = 0.1
 #: A timer may come this much before its time.
@@ -111,6 +115,8 @@ class Conversation:
         connections; for one that does not and does not answer.
     beat : callable
         Makes a heartbeat.
+    keys : str
+        Where our keys are from, for messages to people; empty if there are none.
 
     Attributes
     ----------
@@ -138,8 +144,12 @@ class Conversation:
         grace: float = 2.0,
         patience: float = 30.0,
         beat: Callable[[], Heartbeat] = lambda: Heartbeat(0.0),
+        keys: str = "",
     ) -> None:
         self.address = address
+        self._keys = keys
+        #: Since when connections break off before anybody spoke.
+        self._denied_since: float | None = None
         self.refused = 0
         self.is_live = False
         self.is_over = False
@@ -204,6 +214,34 @@ class Conversation:
     def on_refused(self) -> None:
         """Nobody listens there."""
         self._is_refused = True
+
+    def on_denied(self, why: str, now: float) -> None:
+        """The server broke off before anybody spoke.
+
+        Parameters
+        ----------
+        why : str
+            ``"key"``: it refuses ours; ``"mechanism"``: one end wants keys and the other has none;
+            empty where it did not say. It may have ended at that moment then, or be too full:
+            only a new conversation that gets nowhere for a while gives up for it.
+        now : float
+        """
+        if self._denied_since is None:
+            self._denied_since = now
+        if why == "key":
+            self._lose(f"{DENIED}: {self.address} does not know the key from {self._keys}")
+        elif why == "mechanism" and not self._keys:
+            self._lose(
+                f"{DENIED}: {self.address} lets nobody in without a key, and there is none here; "
+                "give the scheduler file, which has it"
+            )
+        elif why == "mechanism":
+            self._lose(f"{DENIED}: {self.address} has no keys, expected those of {self._keys}")
+        elif self._keys and not self.token and now - self._denied_since > _DENIED_SECONDS:
+            self._lose(
+                f"{DENIED}: {self.address} has not the key that {self._keys} names; is that file "
+                "of an earlier scheduler?"
+            )
 
     def on_disconnected(self, now: float) -> None:
         """The connection broke; all that came over it was handed in."""
@@ -344,6 +382,7 @@ class Conversation:
         else:
             again = self._session.unheard(0)
         first = not self.token
+        self._denied_since = None
         self.token = message.token
         self.is_live = True
         for wire in again:

@@ -21,6 +21,7 @@ from zcluster.servers.faults import FaultDump
 from zcluster.servers.forking import Ended, Forked, NotForked, TemplateEvent, WorkerSettings
 from zcluster.servers.status import StatusPage
 from zcluster.servers.template_client import Template
+from zcluster.transport.keys import Keys
 from zcluster.transport.loop import Loop
 
 __all__ = ["KILLED", "Crew", "WorkerStarter"]
@@ -150,7 +151,7 @@ class Crew:
     loop : Loop
     names : list of str
         The workers' names, by number.
-    node, threads, address, door, scheduler
+    node, threads, address, door, scheduler, keys
         What `WorkerSettings` needs.
     on_end : callable
         Called with a `WorkerEnd` when a worker is gone.
@@ -168,6 +169,7 @@ class Crew:
         address: str,
         door: Path,
         scheduler: str,
+        keys: Keys | None = None,
         on_end: Callable[[WorkerEnd], None],
         template: Callable[[], WorkerStarter] = Template,
     ) -> None:
@@ -179,6 +181,7 @@ class Crew:
         self._address = address
         self._door = door
         self._scheduler = scheduler
+        self._keys = {} if keys is None else keys.to_texts()
         self._on_end = on_end
         self._members: dict[int, _Member] = {}
         self._incarnation = 0
@@ -289,6 +292,7 @@ class Crew:
             address=self._address,
             door=str(self._door),
             scheduler=self._scheduler,
+            keys=self._keys,
         )
         try:
             self._template.fork(settings, out_write, err_write, page.fd)

@@ -34,6 +34,8 @@ from zcluster.protocol.messages import (
 )
 from zcluster.servers.memory import StoreMemory, plan_cut
 from zcluster.storage.arena import Range
+from zcluster.transport.gate import Gate
+from zcluster.transport.keys import Keys
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.shedding import Shedder
@@ -108,6 +110,8 @@ class DataPort:
         Where to bind; `address` is then the address bound.
     core : NodeCore
     memory : StoreMemory
+    keys : Keys, optional
+        With them, only who has one of them is heard.
 
     Attributes
     ----------
@@ -123,12 +127,16 @@ class DataPort:
         address: str,
         core: NodeCore,
         memory: StoreMemory,
+        keys: Keys | None = None,
     ) -> None:
         self._loop = loop
         self._core = core
         self._memory = memory
         self._decoder = Decoder((Hello, Fetch, FetchSmall, More, Put, Slice, Map, Return))
         self._socket = socket(context, zmq.ROUTER)
+        self._gate = None if keys is None else Gate(loop, context, keys)
+        if keys is not None:
+            keys.serve(self._socket, "node")
         self._monitor = monitor(self._socket)
         self._socket.bind(address)
         self._shedder = Shedder(f"the data port of node {core.name}")
@@ -156,6 +164,8 @@ class DataPort:
         self._monitor.close(0)
         self._shedder.close()
         self._socket.close(0)
+        if self._gate is not None:
+            self._gate.close()
 
     def drop_holder(self, holder: bytes) -> None:
         """A process that mapped results has ended."""

@@ -28,6 +28,7 @@ from zcluster.protocol.messages import Fetch, Message, Missing, More, NodeInfo, 
 from zcluster.servers.dataport import WINDOW
 from zcluster.servers.memory import StoreMemory
 from zcluster.storage.arena import Range
+from zcluster.transport.keys import Keys
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.sockets import has_input, monitored_socket, take_events
@@ -144,6 +145,8 @@ class Fetcher:
     on_failed : callable
         ``on_failed(number, node, kind, reason)``: the last holder tried does not have it;
         with a kind (of `ErrorInfo`) and a reason, nobody will be able to bring it.
+    keys : Keys, optional
+        The cluster's, needed on TCP unless it is plain.
     """
 
     def __init__(
@@ -155,7 +158,9 @@ class Fetcher:
         nodes: dict[int, NodeInfo],
         on_fetched: Callable[[int, Result], None],
         on_failed: Callable[[int, int, str, str], None],
+        keys: Keys | None = None,
     ) -> None:
+        self._keys = keys
         self._loop = loop
         self._context = context
         self._memory = memory
@@ -255,6 +260,8 @@ class Fetcher:
         if connection is None:
             made, events = monitored_socket(self._context, zmq.DEALER)
             connection = self._connections[index] = _Connection(index, made, events)
+            if self._keys is not None:
+                self._keys.enter(made, "node", "node")
             self._loop.add_socket(connection.monitor, lambda: self._on_event(connection))
             made.connect(info.data)
             self._loop.add_socket(made, lambda: self._receive(connection))

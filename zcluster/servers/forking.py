@@ -50,6 +50,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         Path of the node's door; empty where there is no store.
     scheduler : str
         The scheduler's address, for clients that tasks make.
+    keys : dict of str to str
+        The cluster's, for these, as of `Keys.to_texts`; empty where none are needed.
     """
 
     number: int
@@ -60,6 +62,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     address: str
     door: str = ""
     scheduler: str = ""
+    keys: dict[str, str] = {}
 
     @property
     def identity(self) -> bytes:

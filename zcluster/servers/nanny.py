@@ -29,7 +29,14 @@ from zcluster.config import configure_logging
 from zcluster.core.node.core import NodeCore
 from zcluster.core.node.pausing import RETIRING
 from zcluster.core.node.records import Effects, NodeSettings, Result, WorkerEnd, WorkerRecord
-from zcluster.errors import InvariantError, ProtocolError, SchedulerLost, StartError
+from zcluster.errors import (
+    AuthenticationFailed,
+    InvariantError,
+    ProtocolError,
+    SchedulerLost,
+    StartError,
+)
+from zcluster.protocol.conversation import DENIED
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     PROTOCOL,
@@ -91,8 +98,8 @@ class Nanny:
     ) -> None:
         if settings.log_level:
             configure_logging(settings.name, settings.log_level)
-        check_address(settings.scheduler, settings.insecure)
-        check_address(settings.data_address, settings.insecure)
+        for address in (settings.scheduler, settings.data_address):
+            check_address(address, settings.insecure, settings.keys is not None)
         self._settings = settings
         self._template = template
         self._loop = Loop()
@@ -124,6 +131,8 @@ class Nanny:
                     return
                 if not incarnation.lost.startswith(_FENCED):
                     kind = SchedulerLost if incarnation.was_welcome else StartError
+                    if incarnation.lost.startswith(DENIED):
+                        kind = AuthenticationFailed
                     raise kind(f"node {self._settings.name}: {incarnation.lost}")
                 _log.warning("%s; starting over", incarnation.lost)
                 self._loop.resume()
@@ -213,6 +222,7 @@ class _Incarnation:
             address=ipc_address(settings.scratch / "workers"),
             door=settings.scratch / "door",
             scheduler=settings.scheduler,
+            keys=settings.keys,
             on_end=self._on_worker_end,
             template=template,
         )
@@ -250,7 +260,8 @@ class _Incarnation:
     def _open_to_others(self, settings: NannySettings) -> None:
         """Listen to other nodes and to clients, and connect to the scheduler."""
         loop, context = self._loop, self._context
-        self._data = DataPort(loop, context, settings.data_address, self._core, self._memory)
+        keys = settings.keys
+        self._data = DataPort(loop, context, settings.data_address, self._core, self._memory, keys)
         self._exits.callback(self._data.close)
         self._fetcher = Fetcher(
             loop,
@@ -260,6 +271,7 @@ class _Incarnation:
             self._core.nodes,
             self._on_fetched,
             self._on_unfetched,
+            keys,
         )
         self._exits.callback(self._fetcher.close)
         self._link = self._connect(settings)
@@ -280,6 +292,8 @@ class _Incarnation:
             grace=_ALONE if alone is None else min(alone, _ALONE),
             patience=3 * _ALONE,
             beat=self._beat,
+            keys=settings.keys,
+            role="node",
         )
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class SchedulerServer:
     def __init__(self, settings: SchedulerSettings, is_alone: bool = False) -> None:
         if settings.log_level:
             config.configure_logging("scheduler", settings.log_level)
-        check_address(settings.address, settings.insecure)
+        check_address(settings.address, settings.insecure, settings.keys is not None)
         self._settings = settings
         self._is_timer_set = False
         self._is_alone = is_alone
@@ -123,6 +123,7 @@ class SchedulerServer:
                 pid=os.getpid(),
                 insecure=settings.insecure,
                 started=time.time(),
+                keys={} if settings.keys is None else settings.keys.to_texts(),
             )
             write_scheduler_file(settings.scheduler_file, record)
 
@@ -137,6 +138,7 @@ class SchedulerServer:
             on_disconnect=lambda peer: self._core.on_away(peer, self._loop.now()),
             on_resume=lambda peer: self._core.on_back(peer, self._loop.now()),
             on_gone=lambda peer, reason: self._core.on_gone(peer, reason, self._loop.now()),
+            keys=self._settings.keys,
         )
 
     def run(self) -> None:

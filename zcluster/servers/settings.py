@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zcluster.errors import InvalidArgument
+from zcluster.transport.keys import Keys
 
 __all__ = ["MemoryShares", "NannySettings", "SchedulerSettings", "parse_resources"]
 
@@ -63,6 +64,8 @@ class SchedulerSettings:
         ``"warning"``, …; empty leaves the process's logging as it is.
     allowed_failures : int
         Workers that a task may take down; it fails with the last of them.
+    keys : Keys, optional
+        Who listens on TCP needs them, unless it is plain.
     """
 
     address: str
@@ -74,6 +77,7 @@ class SchedulerSettings:
     lifeline: int | None = None
     insecure: bool = False
     log_level: str = "warning"
+    keys: Keys | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +120,8 @@ class NannySettings:
         What each worker has of abstract resources, such as ``{"GPU": 1}``.
     log_level : str
         ``"warning"``, …; empty leaves the process's logging as it is.
+    keys : Keys, optional
+        The cluster's, needed on TCP unless it is plain.
     """
 
     scheduler: str
@@ -135,6 +141,7 @@ class NannySettings:
     resources: Mapping[str, float] = field(default_factory=dict)
     memory: MemoryShares = MemoryShares()
     log_level: str = "warning"
+    keys: Keys | None = None
 
 
 def parse_resources(text: str) -> dict[str, float]:

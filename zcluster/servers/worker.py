@@ -68,6 +68,7 @@ from zcluster.servers.threads import default_to_one_thread
 from zcluster.servers.values import Values
 from zcluster.storage.door import DoorClient
 from zcluster.storage.slabs import SlabReader
+from zcluster.transport.keys import Keys, remember
 from zcluster.transport.link import send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.sockets import socket
@@ -143,6 +144,8 @@ class Worker:
         self._outbox = Outbox(self._values.returns, self._loop.wake, output)
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._files = os.path.join(os.path.dirname(settings.door), FILES) if settings.door else ""
+        if settings.keys:
+            remember(settings.scheduler, Keys.from_texts(settings.keys, f"node {settings.node}"))
         view = WorkerView(
             settings.name, settings.node, settings.slots, self._files, settings.scheduler
         )

@@ -15,6 +15,8 @@ import zmq
 from zcluster.protocol.conversation import HEARTBEAT_SECONDS
 from zcluster.protocol.messages import Hello, Message, Refused, Welcome
 from zcluster.protocol.reception import PROBES, Reception
+from zcluster.transport.gate import Gate, user_of
+from zcluster.transport.keys import Keys
 from zcluster.transport.link import RECEIVE_BURST, send_frames
 from zcluster.transport.loop import Loop
 from zcluster.transport.shedding import Shedder
@@ -47,6 +49,8 @@ class Hub:
         A peer cannot be reached for now; it is back, with nothing lost.
     on_gone : callable
         ``on_gone(peer, reason)``: it said goodbye or broke the protocol.
+    keys : Keys, optional
+        With them, only who has one of them is heard, and only in the role it is for.
 
     Attributes
     ----------
@@ -66,26 +70,33 @@ class Hub:
         on_disconnect: Callable[[int], None],
         on_resume: Callable[[int], None],
         on_gone: Callable[[int, str], None],
+        keys: Keys | None = None,
     ) -> None:
         self._loop = loop
         self._refused_connections = 0
+        self._on_hello = on_hello
+        #: What the message came with that is being heard.
+        self._head: zmq.Frame | None = None
         self._reception = Reception(
             self._send,
             lambda: os.urandom(16),
             accepts=accepts,
-            on_hello=on_hello,
+            on_hello=on_hello if keys is None else self._check_role,
             on_message=on_message,
             on_disconnect=on_disconnect,
             on_resume=on_resume,
             on_gone=on_gone,
         )
         self._socket = socket(context, zmq.ROUTER)
+        self._gate = None if keys is None else Gate(loop, context, keys)
+        if keys is not None:
+            keys.serve(self._socket, "scheduler")
         self._monitor = monitor(self._socket)
         self._socket.bind(address)
         self._shedder = Shedder("the scheduler")
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.add_socket(self._monitor, self._on_event)
-        loop.add_socket(self._socket, self._receive)
+        loop.add_socket(self._socket, self._receive if keys is None else self._receive_keyed)
         self._closed = False
         loop.call_later(HEARTBEAT_SECONDS, self._tick)
 
@@ -119,6 +130,8 @@ class Hub:
         self._monitor.close(0)
         self._shedder.close()
         self._socket.close()
+        if self._gate is not None:
+            self._gate.close()
 
     def _send(self, route: bytes, frames: Sequence[Buffer]) -> bool:
         try:
@@ -152,3 +165,24 @@ class Hub:
             hear(source.recv_multipart(zmq.NOBLOCK), now)
             if self._loop.now() - now > _BURST_SECONDS:
                 return  # what was asked has its answer before the rest
+
+    def _receive_keyed(self) -> None:
+        """As `_receive`; the first frame says whose key a message came by."""
+        source, hear = self._socket, self._reception.on_frames
+        now = self._loop.now()
+        for _ in range(RECEIVE_BURST):
+            if self._closed or not has_input(source):
+                return
+            self._head = source.recv(zmq.NOBLOCK, copy=False)
+            hear([self._head.bytes, *source.recv_multipart(zmq.NOBLOCK)], now)
+            if self._loop.now() - now > _BURST_SECONDS:
+                return
+
+    def _check_role(self, peer: int, hello: Hello) -> Welcome | Refused:
+        """Refuse who has the key of another role: of a node, and says that it is a client."""
+        role = "" if self._head is None else user_of(self._head)
+        if role != hello.role:
+            return Refused(
+                f"this {hello.role} came with the key of a {role}, expected that of its own role"
+            )
+        return self._on_hello(peer, hello)

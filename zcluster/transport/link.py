@@ -17,8 +17,9 @@ import zmq
 
 from zcluster.protocol.conversation import Conversation
 from zcluster.protocol.messages import Heartbeat, Hello, Message, Welcome
+from zcluster.transport.keys import Keys
 from zcluster.transport.loop import Loop
-from zcluster.transport.sockets import has_input, monitored_socket
+from zcluster.transport.sockets import REFUSALS, has_input, monitored_socket
 from zcluster.types import Buffer, Frames
 
 __all__ = ["RECEIVE_BURST", "Link", "send_frames"]
@@ -40,11 +41,27 @@ def send_frames(target: zmq.Socket[Any], frames: Sequence[Buffer]) -> None:
     target.send_multipart(frames, zmq.NOBLOCK, size < _COPY_LIMIT)
 
 
+def _why_denied(event: int, value: int) -> str:
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return "key"
+    is_mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+    return "mechanism" if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and is_mismatch else ""
+
+
 class _Dealer:
     """The socket of a link: the `Wire` of its conversation."""
 
-    def __init__(self, loop: Loop, context: zmq.Context[Any], address: str) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        context: zmq.Context[Any],
+        address: str,
+        keys: Keys | None = None,
+        role: str = "",
+    ) -> None:
         self.talk: Conversation
+        self._keys = keys
+        self._role = role
         self._loop = loop
         self._context = context
         self._address = address
@@ -59,6 +76,8 @@ class _Dealer:
                 raise  # nobody was spoken to, and whoever starts this end is told
             _log.warning("no connection to %s can be made now: %s", self._address, error)
             return
+        if self._keys is not None:
+            self._keys.enter(made, self._role, "scheduler")
         self._socket, self._monitor = made, events
         self._loop.add_socket(self._monitor, self._on_event)
         self._loop.add_socket(made, self._receive)
@@ -98,9 +117,11 @@ class _Dealer:
                 frames = current.recv_multipart(zmq.NOBLOCK)
             except zmq.ZMQError:
                 return
-            event = _EVENT.unpack(frames[0])[0]
+            event, value = _EVENT.unpack(frames[0])
             if event == zmq.EVENT_CONNECTED:
                 self.talk.on_connected()
+            elif event & REFUSALS:
+                self.talk.on_denied(_why_denied(event, value), self._loop.now())
             elif event == zmq.EVENT_CONNECT_RETRIED:
                 self.talk.on_refused()
             elif event == zmq.EVENT_DISCONNECTED:
@@ -146,6 +167,10 @@ class Link:
         connections; for one that does not and does not answer.
     beat : callable
         Makes the heartbeat from the loop's lag.
+    keys : Keys, optional
+        The cluster's, needed on TCP unless it is plain.
+    role : str
+        Whose key of them is ours: ``"client"`` or ``"node"``.
     """
 
     def __init__(
@@ -163,10 +188,12 @@ class Link:
         grace: float = 2.0,
         patience: float = 30.0,
         beat: Callable[[float], Heartbeat] = Heartbeat,
+        keys: Keys | None = None,
+        role: str = "",
     ) -> None:
         self.address = address
         self._loop = loop
-        self._dealer = _Dealer(loop, context, address)
+        self._dealer = _Dealer(loop, context, address, keys, role)
         self._talk = self._dealer.talk = Conversation(
             self._dealer,
             address,
@@ -180,6 +207,7 @@ class Link:
             grace=grace,
             patience=patience,
             beat=lambda: beat(self._take_lag()),
+            keys="" if keys is None else keys.source or "this process",
         )
         self._talk.begin(loop.now())
         self._tick()

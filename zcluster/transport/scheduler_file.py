@@ -1,7 +1,7 @@
 """The scheduler file: where a scheduler says how to reach it.
 
-A JSON object ``{"type", "id", "address", "insecure", "pid", "host", "started", …}``, and
-later the cluster's keys. Whoever reads it can run code as its owner, so it has mode
+A JSON object ``{"type", "id", "address", "insecure", "pid", "host", "started", "keys", …}``.
+Whoever reads it can run code as its owner, so it has mode
 0600 from its first byte, appears complete or not at all (written beside, then
 renamed), and is **refused** when others could have read or written it: group or
 world permissions, a symbolic link, a foreign owner. ssh does the same with keys.
@@ -22,12 +22,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from zcluster.errors import InvalidArgument, StartError
+from zcluster.transport.keys import Keys, remember
 
 __all__ = [
     "SchedulerFile",
     "is_listening",
     "read_scheduler_file",
     "remove_scheduler_file",
+    "take_keys",
     "wait_scheduler_file",
     "write_scheduler_file",
 ]
@@ -53,6 +55,8 @@ class SchedulerFile:
         Seconds since the epoch.
     version, python : str
         Of zcluster and of the interpreter that runs the scheduler.
+    keys : dict of str to str
+        The cluster's, as of `Keys.to_texts`; empty where none are needed.
     """
 
     address: str
@@ -64,6 +68,7 @@ class SchedulerFile:
     version: str = ""
     python: str = ""
     type: str = "scheduler"
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def write_scheduler_file(path: Path, record: SchedulerFile) -> None:
@@ -164,6 +169,21 @@ def wait_scheduler_file(path: Path, seconds: float) -> SchedulerFile:
             )
         time.sleep(min(pause, left))  # between two looks; shared file systems tell nobody
         pause = min(0.25, pause * 1.5)
+
+
+def take_keys(record: SchedulerFile, path: Path) -> Keys | None:
+    """Return the keys in a scheduler file, if it has any, and know them in this process.
+
+    Raises
+    ------
+    InvalidArgument
+        If they are not keys.
+    """
+    if not record.keys:
+        return None
+    keys = Keys.from_texts(record.keys, str(path))
+    remember(record.address, keys)
+    return keys
 
 
 def is_listening(address: str) -> bool:

@@ -15,6 +15,7 @@ from zcluster.transport.shedding import Shedder
 
 __all__ = [
     "IPC_PATH_LIMIT",
+    "REFUSALS",
     "check_address",
     "has_input",
     "monitor",
@@ -28,7 +29,8 @@ IPC_PATH_LIMIT = 107
 
 _TCP = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[\w.\-*]+):(\d{1,5}|\*)")
 
-_REFUSED = (
+#: Events of connections whose beginning went wrong.
+REFUSALS = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -40,7 +42,7 @@ _MONITORED = (
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_LISTENING
     | zmq.EVENT_ACCEPT_FAILED
-    | _REFUSED
+    | REFUSALS
 )
 _ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _EVENT = struct.Struct("=Hi")
@@ -135,7 +137,7 @@ def take_events(source: zmq.Socket[Any], shedder: Shedder | None = None) -> tupl
     while has_input(source):
         event, value = _EVENT.unpack(source.recv_multipart(zmq.NOBLOCK)[0])
         ended = ended or bool(event & _ENDED)
-        refused += bool(event & _REFUSED)
+        refused += bool(event & REFUSALS)
         if event == zmq.EVENT_LISTENING and shedder is not None:
             shedder.watch(value)
         if event == zmq.EVENT_ACCEPT_FAILED and value in _FULL and shedder is not None:
@@ -147,13 +149,21 @@ def take_events(source: zmq.Socket[Any], shedder: Shedder | None = None) -> tupl
     return ended, refused
 
 
-def check_address(address: str, insecure: bool) -> str:
+def check_address(address: str, insecure: bool, is_keyed: bool = False) -> str:
     """Return an address that may be used, or raise.
+
+    Parameters
+    ----------
+    address : str
+    insecure : bool
+        Whether plain TCP was asked for.
+    is_keyed : bool
+        Whether the cluster's keys are at hand.
 
     Raises
     ------
     InvalidAddress
-        If the address does not parse, is too long, or is TCP without
+        If the address does not parse, is too long, or is TCP without keys and without
         ``insecure``.
     """
     if address.startswith("ipc://"):
@@ -171,10 +181,10 @@ def check_address(address: str, insecure: bool) -> str:
         raise InvalidAddress(
             f"address {address!r} does not parse, expected ipc:///path or tcp://host:port"
         )
-    if not insecure:
+    if not insecure and not is_keyed:
         raise InvalidAddress(
-            f"address {address!r} is plain TCP: anyone who reaches the port could run code as "
-            "you. Encryption is not built yet; use ipc://, or say insecure=True (--insecure) to "
-            "accept it"
+            f"address {address!r} is TCP, and the keys of a cluster there are not known here; "
+            "give its scheduler file instead, which has them. For plain TCP, where anyone who "
+            "reaches the port can run code as you, say insecure=True (--insecure)"
         )
     return address

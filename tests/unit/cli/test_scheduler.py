@@ -14,7 +14,7 @@ from zcluster.cli import scheduler
     ("options", "says"),
     [
         (["--port", "8786"], "TCP was asked for"),
-        (["--host", "127.0.0.1"], "TCP was asked for"),
+        (["--host", "127.0.0.1"], "where to put them with --scheduler-file=FILE"),
         (["--interface", "lo"], "--insecure"),
         (["--address", "tcp://127.0.0.1:1"], "--insecure"),
         (["--port", "70000", "--insecure"], "70000 is not in the range"),

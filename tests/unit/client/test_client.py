@@ -297,7 +297,7 @@ def test_what_a_client_says_of_its_cluster(client: Client, cluster: Any) -> None
 def test_keywords_of_dask_that_mean_nothing_here(cluster: Any) -> None:
     with Client(cluster.address, loop=None, security=None, direct_to_workers=True) as client:
         assert client.submit(abs, -1).result(5) == 1
-    with pytest.raises(InvalidArgument, match="security is 'tls'; there is no TLS"):
+    with pytest.raises(InvalidArgument, match="security is 'tls'; keys come with"):
         Client(cluster.address, security="tls")
 
 

@@ -36,7 +36,7 @@ def test_what_asks_for_nothing_is_dropped_and_the_rest_stays() -> None:
         ("scheduler_port", 8786, "for other machines start 'zcluster scheduler --host'"),
         ("interface", "eth0", "only this user on this machine can reach"),
         ("protocol", "ucx", "processes of one machine talk over Unix sockets"),
-        ("security", object(), "there is no TLS"),
+        ("security", object(), "keys come with the scheduler file"),
         ("preload", ["setup.py"], "register a WorkerPlugin"),
         ("worker_class", dict, "programs and no classes"),
         ("asynchronous", True, "use Client\\(asynchronous=True\\)"),

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from zcluster.protocol.conversation import HEARTBEAT_SECONDS, PAUSE_SECONDS, Conversation
+from zcluster.protocol.conversation import (
+    DENIED,
+    HEARTBEAT_SECONDS,
+    PAUSE_SECONDS,
+    Conversation,
+)
 from zcluster.protocol.frames import Decoder, encode
 from zcluster.protocol.messages import (
     CLIENT_TO_SCHEDULER,
@@ -240,6 +245,46 @@ def test_nobody_who_answers_at_first_is_given_up_after_the_timeout() -> None:
     assert server.lost == []
     server.wait(0.3)
     assert server.lost == ["nobody answered at there within 3 s"]
+
+
+def test_who_is_refused_by_key_gives_up_at_once() -> None:
+    server = Server(keys="a file")
+    server.talk.on_denied("key", server.now)
+    assert server.lost == [f"{DENIED}: there does not know the key from a file"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [("", "lets nobody in without a key"), ("a file", "there has no keys")]
+)
+def test_ends_of_which_one_has_keys_give_up_at_once(keys: str, said: str) -> None:
+    server = Server(keys=keys)
+    server.talk.on_denied("mechanism", server.now)
+    (reason,) = server.lost
+    assert reason.startswith(DENIED)
+    assert said in reason
+
+
+def test_connections_that_break_off_without_a_word_are_given_up_after_a_while() -> None:
+    server = Server(keys="a file")
+    for _ in range(3):
+        server.talk.on_denied("", server.now)
+        server.now += 0.6
+    assert server.lost == []
+    server.talk.on_denied("", server.now)
+    (reason,) = server.lost
+    assert "there has not the key that a file names" in reason
+
+
+@pytest.mark.parametrize("keys", ["", "a file"])
+def test_a_session_outlives_connections_that_break_off_without_a_word(keys: str) -> None:
+    """A server that is full does that to everybody; who has a session knows its key fits."""
+    server = Server(keys=keys)
+    if keys:
+        server.welcome()
+    for _ in range(10):
+        server.talk.on_denied("", server.now)
+        server.now += 1.0
+    assert server.lost == []
 
 
 def test_heartbeats_are_said_also_between_other_messages(server: Server) -> None:

@@ -55,7 +55,7 @@ def test_it_is_the_json_object_that_others_expect(path: Path) -> None:
 
 def test_fields_of_later_versions_are_passed_over(path: Path) -> None:
     write_scheduler_file(path, RECORD)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "keys": "k"}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": "k"}))
     assert read_scheduler_file(path) == RECORD
 
 

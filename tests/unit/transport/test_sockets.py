@@ -189,9 +189,10 @@ def test_addresses_of_this_machine_need_no_leave(address: str) -> None:
         "tcp://eth0:*",
     ],
 )
-def test_tcp_needs_the_word_insecure(address: str) -> None:
+def test_tcp_needs_keys_or_the_word_insecure(address: str) -> None:
     assert check_address(address, insecure=True) == address
-    with pytest.raises(InvalidAddress, match=r"is plain TCP: .*insecure=True \(--insecure\)"):
+    assert check_address(address, insecure=False, is_keyed=True) == address
+    with pytest.raises(InvalidAddress, match=r"scheduler file .*insecure=True \(--insecure\)"):
         check_address(address, insecure=False)
 
 
