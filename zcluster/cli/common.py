@@ -34,6 +34,7 @@ import click
 from zcluster import config
 from zcluster.errors import InvalidArgument, SchedulerLost, StartError, ZClusterError
 from zcluster.transport import lifeline
+from zcluster.transport.interfaces import interface_address
 from zcluster.version import __version__
 
 __all__ = [
@@ -47,7 +48,6 @@ __all__ = [
     "allow_files",
     "arm",
     "common_options",
-    "interface_address",
     "is_tcp",
     "resolve_host",
     "run_command",
@@ -274,28 +274,6 @@ def resolve_host(host: str) -> str:
             "they should use, or --interface"
         )
     return address
-
-
-def interface_address(interface: str) -> str:
-    """Return the address of a network interface, IPv4 if it has one.
-
-    Raises
-    ------
-    InvalidArgument
-        If there is no such interface; the message lists those there are.
-    """
-    import psutil  # 20 ms, and few name an interface
-
-    interfaces = psutil.net_if_addrs()
-    found = interfaces.get(interface)
-    for family in (socket.AF_INET, socket.AF_INET6):
-        for entry in found or ():
-            if entry.family == family:
-                return str(entry.address).partition("%")[0]
-    state = "has no address" if found is not None else "does not exist"
-    raise InvalidArgument(
-        f"interface {interface!r} {state}, expected one of {', '.join(sorted(interfaces))}"
-    )
 
 
 def address_towards(address: str) -> str:

@@ -19,6 +19,7 @@ from zcluster import config
 from zcluster.config import (
     Settings,
     cpu_count,
+    default_threads,
     format_bytes,
     memory_total,
     parse_bytes,
@@ -76,7 +77,7 @@ class _Where:
     "--nthreads",
     type=click.IntRange(1, _MOST),
     default=lambda: config.get("worker.threads"),
-    help="Threads in each; a fair share of the processors if absent.",
+    help="Threads in each; if absent what Slurm gives, or a fair share of the processors.",
 )
 @click.option(
     "--memory-limit",
@@ -130,7 +131,7 @@ def worker(
     stopper = arm(lifeline, parent)
     cpus = cpu_count()
     count = count_workers(workers, cpus)
-    threads = max(1, cpus // count) if nthreads is None else nthreads
+    threads = default_threads(os.environ, cpus, count).count if nthreads is None else nthreads
     limit = parse_memory_limit(memory_limit, min(1.0, threads / cpus))
     if limit > memory_total() and lifeline is None:  # a local cluster has said so itself
         click.echo(

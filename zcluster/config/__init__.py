@@ -32,6 +32,7 @@ from zcluster.config.machine import cpu_count, memory_total
 from zcluster.config.settings import Settings
 from zcluster.config.sizes import format_bytes, parse_bytes, parse_memory_limit
 from zcluster.config.texts import deserialize, expand_environment_variables, serialize
+from zcluster.config.threads import default_threads
 from zcluster.config.times import Time, parse_timedelta
 from zcluster.config.values import (
     Place,
@@ -55,6 +56,7 @@ __all__ = [
     "config",
     "configure_logging",
     "cpu_count",
+    "default_threads",
     "deserialize",
     "expand_environment_variables",
     "format_bytes",

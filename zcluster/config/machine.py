@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 
+from zcluster.config.cgroups import processor_quota
+
 __all__ = ["cpu_count", "memory_total"]
 
 
@@ -14,25 +16,23 @@ def cpu_count() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        count = min(count, math.ceil(int(quota) / int(period)))
-    return max(1, count)
+    quota = processor_quota(_text("/proc/self/cgroup"), _text)
+    return max(1, count if quota == math.inf else min(count, math.ceil(quota)))
 
 
 def memory_total() -> int:
     """Return the memory in bytes this process may use: the machine's or its cgroup's."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limit = _first_line(path)
+        limit = _text(path).strip()
         if limit.isdigit() and int(limit) > 0:
             total = min(total, int(limit))
     return total
 
 
-def _first_line(path: str) -> str:
+def _text(path: str) -> str:
     try:
         with open(path) as file:
-            return file.readline().strip()
+            return file.read()
     except OSError:  # no such cgroup: nothing limits us there
         return ""

@@ -188,7 +188,7 @@ def test_an_interface_is_its_address() -> None:
         ("::", None, "all addresses"),
         ("", None, "all addresses|not known"),
         ("no-such-host.invalid", None, "not known here"),
-        (None, "zc-none", "'zc-none' does not exist, expected one of"),
+        (None, "zc-none", "'zc-none' does not exist on this machine, expected one of"),
         ("localhost", "lo", "both --host and --interface"),
     ],
 )

@@ -1,0 +1,1 @@
+"""A cluster on the ranks of ``mpirun`` or ``srun``."""
