@@ -60,6 +60,9 @@ _INNER = (
     "ensure_minimum_chunksize nearest overlap_internal periodic reflect"
 )
 
+#: Every object has them; arrays have them element by element.
+_COMPARISONS = "__eq__ __ge__ __gt__ __le__ __lt__ __ne__"
+
 
 HEADER = """\
 # The public names of NumPy and of dask.array, and who has them. docs/collect_array_names.py
@@ -99,7 +102,10 @@ def _names(title: str, source: str) -> Iterator[str]:
 
 def _is_wanted(title: str, owner: Any, name: str, value: Any) -> bool:
     if title == "Operators and protocols":
-        return name.startswith("__") and not hasattr(object, name) and name not in _INNER.split()
+        if not name.startswith("__") or name in _INNER.split():
+            return False
+        # Not `hasattr(object, name)`: `object` is a type, and types have `__or__`.
+        return name in _COMPARISONS.split() or name not in dir(object)
     if name.startswith("_") or isinstance(value, types.ModuleType) or name in _INNER.split():
         return False
     if isinstance(owner, type):

@@ -14,6 +14,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,8 @@ def map_blocks(
     if not callable(func):
         raise TypeError(f"map_blocks takes a function first; found {func!r}")
     arrays, arguments, places = _taken_apart(args)
-    out_ndim = max((array.ndim for array in arrays), default=0)
-    numbers = [tuple(range(out_ndim - a.ndim, out_ndim)) for a in arrays]
     if arrays:
+        out_ndim = max(array.ndim for array in arrays)
         axes_of_result = _axes_of_result(out_ndim, drop_axis, new_axis)
     elif chunks is None or dtype is None:
         raise InvalidArgument(
@@ -100,35 +100,16 @@ def map_blocks(
         )
     else:
         axes_of_result = [None] * (len(chunks) if isinstance(chunks, tuple | list) else 1)
-    arrays, aligned = unified(arrays, numbers)
-    arrays = [_whole(a, own, axes_of_result) for a, own in zip(arrays, numbers, strict=True)]
-    shown = [None if number is None else aligned[number] for number in axes_of_result]
-    out_chunks = _promised_chunks(chunks, shown, axes_of_result)
-    at = {number: place for place, number in enumerate(axes_of_result) if number is not None}
-    axes = [
-        tuple(
-            at[number] if number in at and array.numblocks[axis] > 1 else -1
-            for axis, number in enumerate(own)
-        )
-        for array, own in zip(arrays, numbers, strict=True)
-    ]
-    keywords = _keywords(func)
-    infos = None
-    extra: dict[str, Any] = {}
-    if "block_id" in keywords:
-        extra["block_id"] = (0,) * len(out_chunks)
-    if "block_info" in keywords:
-        described = [(p, a.chunks, x) for p, a, x in zip(places, arrays, axes, strict=True)]
-        infos = BlockInfos(described, out_chunks, dtype)
-        extra["block_info"] = infos.of((0,) * len(out_chunks))
+    arrays, axes, aligned = _brought_together(arrays, axes_of_result)
+    out_chunks = _promised_chunks(chunks, aligned, axes_of_result)
+    described = [(p, a.chunks, x) for p, a, x in zip(places, arrays, axes, strict=True)]
+    extra, infos = _told_of_the_first(func, described, out_chunks, dtype)
     dtype = _meta_dtype(func, arrays, arguments, kwargs | extra, dtype, meta)
     if infos is not None:
         infos.dtype = dtype
-    checked = Checked(func, dtype, "block_id" in keywords, infos)
-    label = token or callable_name(func)
     made = Blockwise(
-        label,
-        checked,
+        token or callable_name(func),
+        Checked(func, dtype, "block_id" in extra, infos),
         [array.expr for array in arrays],
         arguments,
         axes,
@@ -181,6 +162,29 @@ def _as_axes(axes: int | Sequence[int] | None) -> list[int]:
     return [axes] if isinstance(axes, int | np.integer) else list(axes)
 
 
+def _brought_together(
+    arrays: Sequence[Array], axes_of_result: Sequence[int | None]
+) -> tuple[list[Array], list[tuple[int, ...]], list[AxisChunks | None]]:
+    """Rechunk arrays alike; return them, the result's axis for each of theirs, and its chunks.
+
+    Axes are -1 where there is one block for all of the result's, chunks are None for new axes.
+    """
+    ndim = max((array.ndim for array in arrays), default=0)
+    numbers = [tuple(range(ndim - array.ndim, ndim)) for array in arrays]
+    arrays, aligned = unified(arrays, numbers)
+    arrays = [_whole(a, own, axes_of_result) for a, own in zip(arrays, numbers, strict=True)]
+    at = {number: place for place, number in enumerate(axes_of_result) if number is not None}
+    axes = [
+        tuple(
+            at[number] if number in at and array.numblocks[axis] > 1 else -1
+            for axis, number in enumerate(own)
+        )
+        for array, own in zip(arrays, numbers, strict=True)
+    ]
+    shown = [None if number is None else aligned[number] for number in axes_of_result]
+    return arrays, axes, shown
+
+
 def _whole(array: Array, numbers: tuple[int, ...], kept: Sequence[int | None]) -> Array:
     """Bring the axes that the function takes away into one chunk: it sees all of them."""
     dropped = [axis for axis, number in enumerate(numbers) if number not in kept]
@@ -215,6 +219,25 @@ def _promised_chunks(
         else:
             promised.append((one,) * count)
     return tuple(promised)
+
+
+def _told_of_the_first(
+    func: Callable[..., Any],
+    described: Sequence[tuple[int, Chunks, tuple[int, ...]]],
+    chunks: Chunks,
+    dtype: Any,
+) -> tuple[dict[str, Any], BlockInfos | None]:
+    """Return what a function that asks where a block is hears of the first, and who tells it."""
+    keywords = _keywords(func)
+    first = (0,) * len(chunks)
+    told: dict[str, Any] = {}
+    infos = None
+    if "block_id" in keywords:
+        told["block_id"] = first
+    if "block_info" in keywords:
+        infos = BlockInfos(described, chunks, dtype)
+        told["block_info"] = infos.of(first)
+    return told, infos
 
 
 def _keywords(func: Callable[..., Any]) -> set[str]:
@@ -320,13 +343,53 @@ def blockwise(
            [0, 1, 2],
            [0, 2, 4]])
     """
-    if len(args) % 2:
-        raise InvalidArgument("blockwise takes pairs of an array and its indices; one is missing")
+    arrays, arguments, indices = _paired(args)
     out = tuple(out_ind)
     new_axes = new_axes or {}
+    letters = _numbered(indices, out, new_axes)
+    numbers = [tuple(letters[one] for one in own) for own in indices]
+    if align_arrays:
+        arrays, found = unified(arrays, numbers)
+    else:
+        found = _first_chunks(arrays, numbers)
+    shared = {letter: found[number] for letter, number in letters.items()}
+    chunks = _adjusted(out, shared, new_axes, adjust_chunks or {})
+    contracted = [letter for letter in letters if letter not in out]
+    if dtype is None and meta is None and contracted:
+        dtype = np.result_type(*[array.dtype for array in arrays])
+    elif dtype is None:
+        dtype = _meta_dtype(func, arrays, arguments, kwargs, dtype, meta)
+    label = token or callable_name(func)
+    inputs = [array.expr for array in arrays]
+    axes = [
+        tuple(
+            out.index(one) if one in out and array.numblocks[axis] > 1 else -1
+            for axis, one in enumerate(own)
+        )
+        for array, own in zip(arrays, indices, strict=True)
+    ]
+    made: Expr
+    if contracted and (not concatenate or any(len(shared[one]) > 1 for one in contracted)):
+        taken = [tuple(axis for axis, one in enumerate(own) if one not in out) for own in indices]
+        made = Contraction(
+            label, func, inputs, arguments, axes, taken, chunks, dtype, kwargs, bool(concatenate)
+        )
+    else:
+        made = Blockwise(
+            label, func, inputs, arguments, axes, chunks, dtype, kwargs=kwargs, reads_only=False
+        )
+    if name is not None:
+        made.rename(name)
+    return Array(made)
+
+
+def _paired(args: Sequence[Any]) -> tuple[list[Array], list[Any], list[tuple[Any, ...]]]:
+    """Return the arrays, the arguments with their numbers in it, and the indices of each array."""
+    if len(args) % 2:
+        raise InvalidArgument("blockwise takes pairs of an array and its indices; one is missing")
     arrays: list[Array] = []
-    indices: list[tuple[Any, ...]] = []
     arguments: list[Any] = []
+    indices: list[tuple[Any, ...]] = []
     for value, own in zip(args[::2], args[1::2], strict=True):
         if own is None:
             arguments.append(Literal(value))
@@ -339,46 +402,18 @@ def blockwise(
         arguments.append(len(arrays))
         arrays.append(array)
         indices.append(tuple(own))
-    letters = {letter: number for number, letter in enumerate(dict.fromkeys(sum(indices, ())))}
+    return arrays, arguments, indices
+
+
+def _numbered(
+    indices: Sequence[tuple[Any, ...]], out: tuple[Any, ...], new_axes: dict[Any, Any]
+) -> dict[Any, int]:
+    """Return a number for each index letter of the arrays; the result must have no others."""
+    letters = {letter: number for number, letter in enumerate(dict.fromkeys(chain(*indices)))}
     unknown = [one for one in out if one not in letters and one not in new_axes]
     if unknown:
         raise InvalidArgument(f"index {unknown[0]!r} of the result is in no array and no new axis")
-    numbers = [tuple(letters[one] for one in own) for own in indices]
-    if align_arrays:
-        arrays, found = unified(arrays, numbers)
-    else:
-        found = _first_chunks(arrays, numbers)
-    shared = {letter: found[number] for letter, number in letters.items()}
-    chunks = _adjusted(out, shared, new_axes, adjust_chunks or {})
-    contracted = [letter for letter in letters if letter not in out]
-    if dtype is None:
-        if meta is None and contracted:
-            dtype = np.result_type(*[array.dtype for array in arrays])
-        else:
-            dtype = _meta_dtype(func, arrays, arguments, kwargs, dtype, meta)
-    label = token or callable_name(func)
-    inputs = [array.expr for array in arrays]
-    axes = [
-        tuple(
-            out.index(one) if one in out and array.numblocks[axis] > 1 else -1
-            for axis, one in enumerate(own)
-        )
-        for array, own in zip(arrays, indices, strict=True)
-    ]
-    many = any(len(shared[one]) > 1 for one in contracted)
-    made: Expr
-    if contracted and (many or not concatenate):
-        taken = [tuple(axis for axis, one in enumerate(own) if one not in out) for own in indices]
-        made = Contraction(
-            label, func, inputs, arguments, axes, taken, chunks, dtype, kwargs, bool(concatenate)
-        )
-    else:
-        made = Blockwise(
-            label, func, inputs, arguments, axes, chunks, dtype, kwargs=kwargs, reads_only=False
-        )
-    if name is not None:
-        made.rename(name)
-    return Array(made)
+    return letters
 
 
 def _first_chunks(

@@ -181,12 +181,10 @@ class GroupLayer:
             and not (isinstance(source, Generated) and source.is_cheap)
         ]
         gathers = [one for one in self.group.members if isinstance(one, Gather)]
-        uneven = [one for one in gathers if not _is_even(one)]
-        ndims = {one.ndim for one in (*outside, *gathers)}
-        if not uneven or len(ndims) == 1:
+        if len({one.ndim for one in (*outside, *gathers)}) < 2:
             return
-        for one in uneven:
-            if one is not root:
+        for one in gathers:
+            if one is not root and not _is_even(one):
                 self._inside.discard(one.name)  # `Lowering.codes` gives it a layer
 
     # What tasks read --------------------------------------------------------------------------
@@ -340,12 +338,10 @@ class GroupLayer:
             step = Step(Permuted(one.axes, one.inputs[0].ndim), (self._value(one, 0),), {})
         else:
             assert isinstance(one, Blockwise)  # the only other kind of step
-            inputs = iter(range(len(one.inputs)))
             arguments = tuple(
                 self._value(one, argument) if type(argument) is int else argument
                 for argument in one.arguments
             )
-            del inputs
             extra = tuple(
                 (keyword, self._values[kind, one.chunks, place]) for keyword, kind in one.extra
             )

@@ -20,7 +20,6 @@ from zcluster.array.overlap import (
     ensure_minimum_chunksize,
     map_overlap,
     overlap,
-    sliding_window_view,
     trim_internal,
 )
 from zcluster.errors import InvalidArgument
@@ -243,48 +242,6 @@ class TestMapOverlap:
             overlap(Array(Generated("x", np.zeros, ((NAN, NAN),), "f8")), 1)
         with pytest.raises(InvalidArgument, match="shorter than the ghost cells"):
             trim_internal(x, 2, "reflect")
-
-
-class TestWindows:
-    """Views of all windows."""
-
-    @given(data=st.data())
-    @FAST
-    def test_any(self, data: st.DataObject, arrays: Arrays) -> None:
-        """Along all axes, along some, along one twice."""
-        values, chunks = data.draw(arrays(("i8", "c16"), ndim=(1, 3), length=(1, 7), nan=False))
-        x = from_numpy(values, chunks)
-        lengths = values.shape
-        if data.draw(st.booleans()):
-            window = tuple(data.draw(st.integers(1, n)) for n in lengths)
-            found = sliding_window_view(x, window)
-            expected = np.lib.stride_tricks.sliding_window_view(values, window)
-        else:
-            axis = data.draw(st.integers(-values.ndim, values.ndim - 1))
-            first = data.draw(st.integers(1, lengths[axis]))
-            twice = data.draw(st.integers(1, lengths[axis] - first + 1))
-            found = sliding_window_view(x, (first, twice), (axis, axis))
-            expected = np.lib.stride_tricks.sliding_window_view(
-                values, (first, twice), (axis, axis)
-            )
-        assert found.shape == expected.shape
-        np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
-
-    def test_refused(self) -> None:
-        """As NumPy does."""
-        x = from_numpy(np.ones((4, 4)), 2)
-        for window, axis, says in (
-            (5, 0, "cannot be larger"),
-            (-1, 0, "negative"),
-            (2, None, "expected one for each of 2 axes"),
-            ((2, 2), 0, "2 lengths for 1 axes"),
-        ):
-            with pytest.raises(ValueError, match=says):
-                sliding_window_view(x, window, axis)
-        unknown = Array(Generated("x", np.zeros, ((NAN, NAN),), "f8"))
-        with pytest.raises(InvalidArgument, match="call compute_chunk_sizes"):
-            sliding_window_view(unknown, 2)
-        assert sliding_window_view(unknown, 1).ndim == 2
 
 
 @given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=8), size=st.integers(1, 9))

@@ -23,8 +23,8 @@ dask = "2026.8.0"
 "array.put" = "numpy"
 "array.map_blocks" = "dask"
 
-["linalg"]
-"array.linalg.multi_dot" = "numpy"
+["fft"]
+"array.fft.fftfreq" = "numpy"
 """
 
 
@@ -77,7 +77,7 @@ def test_a_name_is_done_when_a_test_that_compares_it_passed(folder: Folder) -> N
     assert "The names are those of NumPy 2.4.6 and Dask 2026.8.0." in page
     assert "| `sum` | yes | yes | done |  |" in page
     assert "| `map_blocks` |  | yes | not done | it is here, but no test compares it yet |" in page
-    assert page.index("## Functions") < page.index("## linalg")
+    assert page.index("## Functions") < page.index("## fft")
 
 
 def test_a_name_that_is_not_here_has_a_way_round(folder: Folder) -> None:
@@ -85,7 +85,7 @@ def test_a_name_that_is_not_here_has_a_way_round(folder: Folder) -> None:
     folder.report(("passed", "array.sum"))
     page = folder.page("array.sum")
     assert "| `put` | yes |  | not done | arrays are not changed in place; use where" in page
-    assert "| `linalg.multi_dot` | yes |  | not done | use x @ y @ z, in the" in page
+    assert "| `fft.fftfreq` | yes |  | not done | use from\\_array(numpy.fft.fftfreq(n)) |" in page
 
 
 def test_text_is_left_as_it_is(arrays: Any) -> None:

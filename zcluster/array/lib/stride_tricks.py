@@ -6,7 +6,7 @@ from typing import Any
 
 from zcluster.array.manipulation import broadcast_arrays, broadcast_to
 from zcluster.array.missing import missing
-from zcluster.array.overlap import sliding_window_view
+from zcluster.array.windows import sliding_window_view
 
 __all__ = ["broadcast_arrays", "broadcast_to", "sliding_window_view"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -17,12 +17,10 @@ from zcluster.core.client.records import (
     Announced,
     Failure,
     Replied,
-    Wanted,
 )
 from zcluster.core.client.states import State
 from zcluster.core.client.submitting import KEYED_CALLS
 from zcluster.errors import InvalidArgument, InvariantError, ProtocolError
-from zcluster.graph.columns import read_part
 from zcluster.graph.layers import Graph, GraphLayer, Options
 from zcluster.protocol.callables import pack_callable
 from zcluster.protocol.calls import CALL_INPUTS, CALL_SINGLE, PackedCall
@@ -35,7 +33,6 @@ from zcluster.protocol.messages import (
     Failed,
     Goodbye,
     Message,
-    NodeInfo,
     Release,
     Resolved,
     Submit,
@@ -43,64 +40,11 @@ from zcluster.protocol.messages import (
 )
 from zcluster.types import Frames, first_task
 
+if TYPE_CHECKING:
+    from tests.unit.core.client.conftest import Core
+
 FUNCTION = pack_callable(operator.neg)
 FIRST = first_task(3)
-
-
-def make_node(index: int) -> NodeInfo:
-    return NodeInfo(index, f"n{index}", "h", 1, "ipc:///d", "", 0, [])
-
-
-def make_core(nodes: Iterable[int] = (0,)) -> ClientCore:
-    core = ClientCore()
-    core.on_welcome(3, [make_node(index) for index in nodes])
-    core.take_effects()
-    return core
-
-
-def add(core: ClientCore, *inputs: Wanted, key: str | None = None) -> Wanted:
-    if inputs:
-        return core.add_call(
-            "f", FUNCTION, PackedCall(CALL_INPUTS, None, None, []), inputs, key=key
-        )
-    return core.add_call("f", FUNCTION, PackedCall(CALL_SINGLE, b"\x80", None, []), key=key)
-
-
-def state_of(record: Wanted) -> State:
-    """Return a record's state, which calls change behind the type checker's back."""
-    return record.state
-
-
-def sent(core: ClientCore) -> list[tuple[Message, Frames]]:
-    core.collect()
-    return list(core.outgoing(lambda: 0))
-
-
-def messages(core: ClientCore) -> list[Message]:
-    return [message for message, _ in sent(core)]
-
-
-def edges(submit: Submit, frames: Frames) -> dict[int, list[int]]:
-    """Return the inputs of each task of a submission in one slice, all as tasks."""
-    found: dict[int, list[int]] = {}
-    for part in submit.parts:
-        columns = read_part(part, frames, end=submit.count, imports=len(submit.imports))
-        for position in range(part.count):
-            if columns.indptr is None:
-                start, stop = position * columns.arity, (position + 1) * columns.arity
-            else:
-                start, stop = columns.indptr[position], columns.indptr[position + 1]
-            found[submit.submission + part.first + position] = [
-                submit.submission + i if i < submit.count else submit.imports[i - submit.count]
-                for i in columns.indices[start:stop]
-            ]
-    return found
-
-
-def resolve(core: ClientCore, *records: Wanted, blob: bytes = b"blob") -> None:
-    tasks = [record.task for record in records]
-    message = Resolved(tasks, [len(blob)] * len(tasks), [], [])
-    core.on_message(message, [blob * len(tasks)])
 
 
 def failed(task: int, kind: str = "task", data: bytes = b"") -> tuple[Failed, Frames]:
@@ -111,18 +55,16 @@ def failed(task: int, kind: str = "task", data: bytes = b"") -> tuple[Failed, Fr
 # ------------------------------------------------------------------------ submitting
 
 
-def test_tasks_are_numbered_densely_from_the_clients_range() -> None:
-    core = make_core()
-    assert [add(core).task for _ in range(3)] == [FIRST, FIRST + 1, FIRST + 2]
+def test_tasks_are_numbered_densely_from_the_clients_range(core: Core) -> None:
+    assert [core.add().task for _ in range(3)] == [FIRST, FIRST + 1, FIRST + 2]
     core.collect()
-    assert add(core).task == FIRST + 3
+    assert core.add().task == FIRST + 3
 
 
-def test_calls_made_together_leave_as_one_submission_of_wanted_tasks() -> None:
-    core = make_core()
+def test_calls_made_together_leave_as_one_submission_of_wanted_tasks(core: Core) -> None:
     for _ in range(5):
-        add(core)
-    (submit,) = messages(core)
+        core.add()
+    (submit,) = core.messages()
     assert isinstance(submit, Submit)
     assert (submit.submission, submit.count, submit.outputs) == (FIRST, 5, [(0, 5)])
     assert len(submit.layers) == 1
@@ -130,28 +72,26 @@ def test_calls_made_together_leave_as_one_submission_of_wanted_tasks() -> None:
     assert core.submitted == 5
 
 
-def test_inputs_are_tasks_of_the_submission_or_imports() -> None:
-    core = make_core()
-    old = add(core)
+def test_inputs_are_tasks_of_the_submission_or_imports(core: Core) -> None:
+    old = core.add()
     core.collect()
-    a = add(core)
-    b = add(core, a, old, a)
-    c = add(core, old, b)
-    _, (submit, frames) = sent(core)
+    a = core.add()
+    b = core.add(a, old, a)
+    c = core.add(old, b)
+    _, (submit, frames) = core.sent()
     assert isinstance(submit, Submit)
     assert submit.imports == [old.task]
-    assert edges(submit, frames) == {
+    assert core.edges(submit, frames) == {
         a.task: [],
         b.task: [a.task, old.task, a.task],
         c.task: [old.task, b.task],
     }
 
 
-def test_a_map_is_one_layer_and_its_keys_are_shared() -> None:
-    core = make_core()
+def test_a_map_is_one_layer_and_its_keys_are_shared(core: Core) -> None:
     records = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * 3, ["a", "b", "c"])
-    after = add(core)
-    (submit,) = messages(core)
+    after = core.add()
+    (submit,) = core.messages()
     assert isinstance(submit, Submit)
     assert [record.task for record in records] == [FIRST, FIRST + 1, FIRST + 2]
     assert after.task == FIRST + 3
@@ -160,12 +100,11 @@ def test_a_map_is_one_layer_and_its_keys_are_shared() -> None:
     assert core.shared("b") is records[1]
 
 
-def test_options_reach_the_layer() -> None:
-    core = make_core()
+def test_options_reach_the_layer(core: Core) -> None:
     call = PackedCall(CALL_SINGLE, b"\x80", None, [])
     core.add_call("f", FUNCTION, call, options=Options(("w1",), True, 4, -2))
     core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"], options=Options(retries=1))
-    (submit,) = messages(core)
+    (submit,) = core.messages()
     assert isinstance(submit, Submit)
     first, second = submit.layers
     assert (first.workers, first.allow_other_workers, first.retries) == (["w1"], True, 4)
@@ -173,31 +112,28 @@ def test_options_reach_the_layer() -> None:
     assert second.retries == 1
 
 
-def test_a_task_of_a_client_who_came_later_is_an_import() -> None:
+def test_a_task_of_a_client_who_came_later_is_an_import(core: Core) -> None:
     """Its number is past the open submission, not in it."""
-    core = make_core()
-    own = add(core)
+    own = core.add()
     theirs = core.want(first_task(9) + 4, "theirs")
-    add(core, own, theirs)
-    submits = [message for message, _ in sent(core) if isinstance(message, Submit)]
+    core.add(own, theirs)
+    submits = [message for message, _ in core.sent() if isinstance(message, Submit)]
     assert submits[-1].imports == [own.task, theirs.task]
 
 
-def test_an_open_submission_with_many_imports_is_closed_early() -> None:
-    core = make_core()
+def test_an_open_submission_with_many_imports_is_closed_early(core: Core) -> None:
     olds = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * (IMPORTS_OF_SUBMISSION + 1))
     core.collect()
-    add(core, *olds)
-    add(core, olds[0])
+    core.add(*olds)
+    core.add(olds[0])
     submits = [
-        message for message in messages(core) if isinstance(message, Submit) and message.last
+        message for message in core.messages() if isinstance(message, Submit) and message.last
     ]
     assert [len(message.outputs) for message in submits] == [1, 1, 1]
 
 
-def test_a_graph_is_one_submission_and_its_outputs_are_wanted() -> None:
-    core = make_core()
-    old = add(core)
+def test_a_graph_is_one_submission_and_its_outputs_are_wanted(core: Core) -> None:
+    old = core.add()
     graph = Graph()
     graph.add_layer(GraphLayer("x", (3,), 3, CALL_INPUTS, FUNCTION, 1, None, [~0, 0, 1]))
     graph.imports.append("stands for old")
@@ -206,37 +142,36 @@ def test_a_graph_is_one_submission_and_its_outputs_are_wanted() -> None:
     assert [record.task for record in records] == [FIRST + 3, FIRST + 1]
     assert [record.label for record in records] == ["x2", "x0"]
     assert set(core.wanted) == {FIRST, FIRST + 1, FIRST + 3}
-    _, (submit, frames) = sent(core)
+    _, (submit, frames) = core.sent()
     assert isinstance(submit, Submit)
-    assert edges(submit, frames)[FIRST + 1] == [old.task]
-    assert add(core).task == FIRST + 4
+    assert core.edges(submit, frames)[FIRST + 1] == [old.task]
+    assert core.add().task == FIRST + 4
 
 
-def test_a_graph_that_cannot_be_sent_is_refused_at_the_call_and_takes_no_numbers() -> None:
-    core = make_core()
+def test_a_graph_that_cannot_be_sent_is_refused_at_the_call_and_takes_no_numbers(
+    core: Core,
+) -> None:
     graph = Graph()
     graph.add_layer(GraphLayer("x", (3,), 3, CALL_INPUTS, FUNCTION, 0))
     graph.outputs = [(0, 1)] * 2_000_000
     with pytest.raises(InvalidArgument, match="runs of outputs"):
         core.add_graph(graph, [], str)
-    assert add(core).task == FIRST
-    assert len(messages(core)) == 1
+    assert core.add().task == FIRST
+    assert len(core.messages()) == 1
 
 
-def test_an_empty_graph_is_no_message() -> None:
-    core = make_core()
+def test_an_empty_graph_is_no_message(core: Core) -> None:
     assert core.add_graph(Graph(), [], str) == []
-    assert messages(core) == []
+    assert core.messages() == []
 
 
-def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end() -> None:
-    core = ClientCore()
+def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end(core: Core) -> None:
+    call = PackedCall(CALL_SINGLE, b"\x80", None, [])
     with pytest.raises(InvariantError, match="between its welcome and its end"):
-        add(core)
-    core = make_core()
+        ClientCore().add_call("f", FUNCTION, call)
     core.end(Failure("closed", "over"))
     with pytest.raises(InvariantError, match="between its welcome and its end"):
-        add(core)
+        core.add()
     with pytest.raises(InvariantError, match="welcomed twice"):
         core.on_welcome(4, [])
 
@@ -244,9 +179,8 @@ def test_nothing_can_be_submitted_before_the_welcome_or_after_the_end() -> None:
 # ------------------------------------------------------------------------ credit
 
 
-def test_a_map_with_more_keys_than_a_message_takes_leaves_in_several() -> None:
+def test_a_map_with_more_keys_than_a_message_takes_leaves_in_several(core: Core) -> None:
     """A map of 100,000 pure calls was too much for one control frame, and ended the client."""
-    core = make_core()
     count = 5 * KEYED_CALLS + 1
     keys = [f"{i:06}" + "k" * 994 for i in range(count)]  # 10 MB of them
     records = core.add_map("f", FUNCTION, CALL_SINGLE, [b"\x80"] * count, keys)
@@ -259,8 +193,7 @@ def test_a_map_with_more_keys_than_a_message_takes_leaves_in_several() -> None:
     assert [key for part in sent for key in part or ()] == keys
 
 
-def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> None:
-    core = make_core()
+def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them(core: Core) -> None:
     constants = [b"\x80" + bytes(60_000)] * 500  # 30 MB: eight slices
     records = core.add_map("f", FUNCTION, CALL_SINGLE, constants)
     core.collect()
@@ -286,9 +219,8 @@ def test_slices_leave_while_there_is_credit_and_releases_stay_behind_them() -> N
 # ------------------------------------------------------------------------ results
 
 
-def test_small_results_are_cut_from_the_frame() -> None:
-    core = make_core()
-    a, b, c = add(core), add(core), add(core)
+def test_small_results_are_cut_from_the_frame(core: Core) -> None:
+    a, b, c = core.add(), core.add(), core.add()
     message = Resolved([a.task, 99, b.task], [1, 2, 3], [], [])
     core.on_message(message, [b"xyyzzz"])
     assert (a.state, a.detail) == (State.HERE, b"x")
@@ -297,10 +229,9 @@ def test_small_results_are_cut_from_the_frame() -> None:
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-def test_large_results_are_announced(is_whole: bool) -> None:
+def test_large_results_are_announced(core: Core, is_whole: bool) -> None:
     """Their sizes and holders may be columns of all tasks or of them alone."""
-    core = make_core()
-    a, b = add(core), add(core)
+    a, b = core.add(), core.add()
     columns = ([1, 500], [0, 4]) if is_whole else ([500], [4])
     core.on_message(Resolved([a.task, b.task], [1, -1], *columns), [b"x"])
     assert a.state is State.HERE
@@ -317,43 +248,40 @@ def test_large_results_are_announced(is_whole: bool) -> None:
         (Goodbye(), []),
     ],
 )
-def test_a_message_that_contradicts_itself_is_refused(message: Message, frames: Frames) -> None:
-    core = make_core()
-    add(core)
+def test_a_message_that_contradicts_itself_is_refused(
+    core: Core, message: Message, frames: Frames
+) -> None:
+    core.add()
     with pytest.raises(ProtocolError):
         core.on_message(message, frames)
 
 
-def test_watchers_are_handed_back_once_with_the_settled_record() -> None:
-    core = make_core()
-    a, b = add(core), add(core)
+def test_watchers_are_handed_back_once_with_the_settled_record(core: Core) -> None:
+    a, b = core.add(), core.add()
     a.watchers = ["x", "y"]
-    resolve(core, a, b)
+    core.resolve(a, b)
     assert core.take_settled() == [(a, ["x", "y"])]
     assert core.take_settled() == []
     assert a.watchers is None
 
 
-def test_an_error_comes_with_its_fields_and_the_pickled_exception() -> None:
-    core = make_core()
-    a = add(core)
+def test_an_error_comes_with_its_fields_and_the_pickled_exception(core: Core) -> None:
+    a = core.add()
     core.on_message(*failed(a.task, data=b"pickled"))
     assert a.state is State.ERROR
     assert a.detail.pickled == b"pickled"
     assert (a.detail.kind, a.detail.attempt) == ("task", 2)
 
 
-def test_data_that_nobody_can_make_again_is_lost() -> None:
-    core = make_core()
-    a = add(core)
+def test_data_that_nobody_can_make_again_is_lost(core: Core) -> None:
+    a = core.add()
     core.on_message(*failed(a.task, "lost"))
     assert a.state is State.LOST
 
 
-def test_what_comes_after_the_final_word_changes_nothing() -> None:
-    core = make_core()
-    a, b, c = add(core), add(core), add(core)
-    resolve(core, a)
+def test_what_comes_after_the_final_word_changes_nothing(core: Core) -> None:
+    a, b, c = core.add(), core.add(), core.add()
+    core.resolve(a)
     core.on_message(Cancelled([b.task], "why"), [])
     core.on_message(*failed(c.task))
     before = [(record.state, record.detail) for record in (a, b, c)]
@@ -361,21 +289,20 @@ def test_what_comes_after_the_final_word_changes_nothing() -> None:
         core.on_message(*failed(record.task))
         core.on_message(Cancelled([record.task], ""), [])
         if record is not c:  # what failed may have been run again by somebody else
-            resolve(core, record, blob=b"other")
+            core.resolve(record, blob=b"other")
             core.on_message(Resolved([record.task], [-1], [9], [0]), [])
     assert [(record.state, record.detail) for record in (a, b, c)] == before
 
 
-def test_an_announced_result_that_cannot_be_fetched_is_pending_again() -> None:
-    core = make_core()
-    a = add(core)
+def test_an_announced_result_that_cannot_be_fetched_is_pending_again(core: Core) -> None:
+    a = core.add()
     core.collect()
     core.on_message(Resolved([a.task], [-1], [9], [0]), [])
     core.unreachable(a, 5)  # an answer to an old question
-    assert state_of(a) is State.ANNOUNCED
+    assert core.state_of(a) is State.ANNOUNCED
     core.unreachable(a, 0)
-    assert state_of(a) is State.PENDING
-    assert messages(core)[-1] == Unreachable([a.task], 0)
+    assert core.state_of(a) is State.PENDING
+    assert core.messages()[-1] == Unreachable([a.task], 0)
     core.on_message(Resolved([a.task], [-1], [9], [1]), [])
     assert a.detail == Announced(1, 9)
 
@@ -383,59 +310,57 @@ def test_an_announced_result_that_cannot_be_fetched_is_pending_again() -> None:
 # ---------------------------------------------------------------- holds and keys
 
 
-def test_a_task_is_released_with_its_last_hold_and_after_its_submission() -> None:
-    core = make_core()
-    a = add(core, key="k")
+def test_a_task_is_released_with_its_last_hold_and_after_its_submission(core: Core) -> None:
+    a = core.add(key="k")
     assert core.shared("k") is a
     core.drop([a])
     assert a.task in core.wanted
     core.drop([a])
     assert core.wanted == {}
     assert core.keys == {}
-    submit, release = messages(core)
+    submit, release = core.messages()
     assert isinstance(submit, Submit)
     assert release == Release([a.task])
 
 
-def test_a_key_can_be_used_again_after_a_cancellation_but_is_shared_after_an_error() -> None:
-    core = make_core()
-    a, b = add(core, key="a"), add(core, key="b")
+def test_a_key_can_be_used_again_after_a_cancellation_but_is_shared_after_an_error(
+    core: Core,
+) -> None:
+    a, b = core.add(key="a"), core.add(key="b")
     core.on_message(*failed(a.task))
     core.cancel([b])
     assert core.shared("a") is a
     assert core.shared("b") is None
-    again = add(core, key="b")
+    again = core.add(key="b")
     core.drop([b])
     assert core.shared("b") is again
 
 
-def test_cancelling_counts_at_once_and_only_for_what_is_pending() -> None:
-    core = make_core()
-    a, b = add(core), add(core)
-    resolve(core, b)
+def test_cancelling_counts_at_once_and_only_for_what_is_pending(core: Core) -> None:
+    a, b = core.add(), core.add()
+    core.resolve(b)
     a.watchers = ["x"]
     core.cancel([a, b], "enough")
     assert a.state is State.CANCELLED
     assert a.detail == Failure("cancelled", "enough")
     assert b.state is State.HERE
     assert core.take_settled() == [(a, ["x"])]
-    submit, cancel = messages(core)
+    submit, cancel = core.messages()
     assert isinstance(submit, Submit)
     assert cancel == Cancel([a.task], "enough")
     core.cancel([a])
-    assert messages(core) == []
+    assert core.messages() == []
     # What was cancelled may run still, and be stopped.
     core.cancel([a, b], force=True)
-    assert messages(core) == [Cancel([a.task], "", True)]
+    assert core.messages() == [Cancel([a.task], "", True)]
 
 
 @pytest.mark.parametrize(
     ("kind", "state"), [("closed", State.CANCELLED), ("scheduler", State.LOST)]
 )
-def test_the_end_settles_everything_that_is_open(kind: str, state: State) -> None:
-    core = make_core()
-    a, b, c = add(core), add(core), add(core)
-    resolve(core, a)
+def test_the_end_settles_everything_that_is_open(core: Core, kind: str, state: State) -> None:
+    a, b, c = core.add(), core.add(), core.add()
+    core.resolve(a)
     core.on_message(Resolved([b.task], [-1], [9], [0]), [])
     c.watchers = ["x"]
     failure = Failure(kind, "gone")
@@ -454,10 +379,9 @@ def test_the_end_settles_everything_that_is_open(kind: str, state: State) -> Non
 # -------------------------------------------------------------------- questions
 
 
-def test_a_question_goes_out_and_its_answer_is_an_effect() -> None:
-    core = make_core()
+def test_a_question_goes_out_and_its_answer_is_an_effect(core: Core) -> None:
     number = core.ask("story", [5], "text")
-    assert messages(core) == [Ask(number, "story", [5], "text")]
+    assert core.messages() == [Ask(number, "story", [5], "text")]
     answer = Answer(number, msgspec.Raw(b"\xc0"))
     core.on_message(answer, [])
     assert core.has_effects
