@@ -112,6 +112,21 @@ class Expr:
         """Give a fresh expression a name that its maker chose."""
         self._name = name
 
+    def under(self, name: str) -> Expr:
+        """Return the same expression under another name; this one keeps its own.
+
+        Examples
+        --------
+        >>> one = Generated("x", None, ((4, 4),), "f8")
+        >>> other = one.under("y")
+        >>> other.name, one.name.startswith("x-"), other.chunks
+        ('y', True, ((4, 4),))
+        """
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._name = name
+        return made
+
     @cached_property
     def shape(self) -> tuple[Any, ...]:
         """The length of each axis; nan where it is not known."""

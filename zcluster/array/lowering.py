@@ -32,7 +32,7 @@ from zcluster.array.expressions import (
 from zcluster.array.fusion import Group, fused, topological
 from zcluster.array.points import scattered
 from zcluster.array.rows import Rows
-from zcluster.array.simplify import simplified
+from zcluster.array.simplify import named_as, simplified
 from zcluster.graph.culling import cull
 from zcluster.graph.layers import Graph, GraphLayer, HeldLayer, LargeArgument, Options
 from zcluster.graph.order import order_graph
@@ -222,8 +222,8 @@ class Lowering:
         if each == 1:
             codes = group.emit(one.name, [one.chunk, one.aggregate], shape=one.numblocks)
             return codes.reshape(one.numblocks)
-        stem, _, token = one.name.rpartition("-")
-        stem = stem.removesuffix("-aggregate").removesuffix("_agg")
+        token = one.name.rpartition("-")[2]
+        stem = one.label.removesuffix("-aggregate").removesuffix("_agg")
         codes = group.emit(f"{stem}_chunk-{token}", [one.chunk]).reshape(source.numblocks)
         codes = codes.transpose([*kept, *one.axes]).reshape(-1, each)
         level = 0
@@ -298,7 +298,7 @@ def lower_arrays(outputs: Sequence[Expr]) -> tuple[Graph, list[Codes]]:
     codes : list of ndarray
         For each array the task that makes each block.
     """
-    lowering = Lowering(scattered(simplified(outputs)))
+    lowering = Lowering(named_as(scattered(simplified(outputs)), outputs))
     graph = lowering.graph
     codes = [_made_here(graph, lowering.codes(one)) for one in lowering.outputs]
     graph, numbers = cull(graph, np.concatenate([each.reshape(-1) for each in codes]))

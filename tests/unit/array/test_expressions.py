@@ -118,6 +118,15 @@ class TestNames:
         assert repr(one) == "<Generated mine>"
         assert elementwise(one).name != elementwise(other).name
 
+    def test_another_one(self) -> None:
+        """The same expression under two names; neither knows of the other."""
+        one = elementwise(X)
+        before = one.name
+        other = one.under("mine")
+        assert (one.name, other.name) == (before, "mine")
+        assert (other.inputs, other.chunks, other.options) == (one.inputs, X.chunks, one.options)
+        assert elementwise(other).name != elementwise(one).name
+
     def test_an_identity_stands_for_the_rest(self) -> None:
         """Functions without a token of their own."""
         one = elementwise(X, function=lambda x: x, identity="f")

@@ -80,7 +80,7 @@ class TestScattered:
         (found,) = scattered(simplified([x.expr]))
         assert isinstance(found, Points)
         graph, _ = lower_arrays([x.expr])
-        taking = next(layer for layer in graph.layers if layer.name == found.name)
+        taking = next(layer for layer in graph.layers if layer.name == x.name)
         assert len(taking.indices) == 100
         assert (x.compute(scheduler="sync") == index).all()
 
