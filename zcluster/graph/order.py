@@ -268,7 +268,9 @@ def _forest(np: Any, count: int, rows: Any, columns: Any) -> np.ndarray[Any, Any
 
     A task's rank is where its subtree starts, plus the size of the subtree, less one.
     """
-    parent = np.full(count, -1, np.int64)
+    # Numbers of tasks in four bytes, as ranks are: what is held here decides how much memory a
+    # graph of a million tasks takes.
+    parent = np.full(count, -1, np.int32)
     parent[columns] = rows
     depth = _depths(np, parent)
     levels = int(depth.max()) + 1
@@ -276,8 +278,8 @@ def _forest(np: Any, count: int, rows: Any, columns: Any) -> np.ndarray[Any, Any
         return None
     by_depth = np.argsort(depth, kind="stable")
     cuts = np.searchsorted(depth[by_depth], np.arange(levels + 1))
-    size = np.ones(count, np.int64)
-    height = np.zeros(count, np.int64)
+    size = np.ones(count, np.int32)
+    height = np.zeros(count, np.int32)
     for level in range(levels - 1, 0, -1):
         tasks = by_depth[cuts[level] : cuts[level + 1]]
         above = parent[tasks]
@@ -285,23 +287,29 @@ def _forest(np: Any, count: int, rows: Any, columns: Any) -> np.ndarray[Any, Any
         np.maximum.at(height, above, height[tasks] + 1)
     # Everything in one subtree has equally much depending on it: height and number decide, at
     # the top the number alone.
-    ahead = np.where(parent < 0, 0, -height)
-    siblings = np.lexsort((ahead, parent))
-    before = np.cumsum(size[siblings]) - size[siblings]
+    np.negative(height, out=height)
+    height[parent < 0] = 0
+    siblings = np.lexsort((height, parent))
+    # This may wrap around, but the differences between siblings that are taken of it are right.
+    before = np.cumsum(size[siblings], dtype=np.int32)
+    before -= size[siblings]
     above = parent[siblings]
     begins = np.flatnonzero(np.diff(above, prepend=-2))
     before -= np.repeat(before[begins], np.diff(begins, append=count))
-    start = np.empty(count, np.int64)
+    del above, begins
+    start = np.empty(count, np.int32)
     start[siblings] = before
     for level in range(1, levels):
         tasks = by_depth[cuts[level] : cuts[level + 1]]
         start[tasks] += start[parent[tasks]]
-    return (start + size - 1).astype(np.int32)  # type: ignore[no-any-return]
+    start += size
+    start -= 1
+    return start  # type: ignore[no-any-return]
 
 
 def _depths(np: Any, parent: Any) -> Any:
     """Return the distance of each task from the top, by doubling."""
-    depth = (parent >= 0).astype(np.int64)
+    depth = (parent >= 0).astype(np.int32)
     above = parent.copy()
     while True:
         below = np.flatnonzero(above >= 0)

@@ -6,7 +6,8 @@ of a pool help the calling one. The scheduler core is the one that runs behind t
 cluster; here one object plays its only client and its only node, which has one slot: it submits
 the graph, and what the core assigns it calls, right here. So an exception comes out as the object
 that was raised, Ctrl-C ends it at once, and a graph that misbehaves on a cluster misbehaves here
-as well. With ``"sync"`` a debugger stops in tasks.
+as well. With ``"sync"`` a debugger stops in tasks. Only where a few tasks form a chain, so that
+there is nothing to decide, they are called one after the other without a core (`chains`).
 
 What differs from a cluster:
 
@@ -22,8 +23,8 @@ What differs from a cluster:
   Threads begin them in that order too, as far as inputs and threads allow.
 
 Where things are: what the core is told in `driver`, the threads of a run in `run`, assigned tasks
-in `jobs`, results and who takes them in `shelf`, the pool in `pool`, the runners in `runners`,
-``get`` functions in `gets`, who looks on in `watching`.
+in `jobs`, results and who takes them in `shelf`, chains of a few tasks in `chains`, the pool in
+`pool`, the runners in `runners`, ``get`` functions in `gets`, who looks on in `watching`.
 """
 
 from __future__ import annotations

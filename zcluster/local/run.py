@@ -13,14 +13,9 @@ from collections.abc import Callable
 from time import perf_counter
 
 from zcluster.graph.layers import Graph
-from zcluster.local import driver as driver_module
 from zcluster.local.driver import Driver
 from zcluster.local.libraries import begin_sharing, end_sharing
-from zcluster.local.shelf import Shelf
 from zcluster.local.watching import Watching
-from zcluster.protocol import held, objects
-from zcluster.protocol.callables import load_callable
-from zcluster.protocol.calls import make_call
 
 __all__ = ["Run", "Summon"]
 
@@ -92,7 +87,7 @@ class Run(Driver):
             self._end_bell.release()
             if self._is_sharing:
                 end_sharing()
-        return None if self._error is None else _without_own_frames(self._error)
+        return self._error
 
     def help(self) -> None:
         """Run what is ready, in a thread that was summoned."""
@@ -243,21 +238,3 @@ class Run(Driver):
         super()._end(error)
         with self._shelf.guard:
             self._wake()
-
-
-def _without_own_frames(error: BaseException) -> BaseException:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename in _OURS:
-        trace = trace.tb_next
-    return error.with_traceback(trace)
-
-
-#: The files whose frames stand between the caller and the task in a traceback.
-_OURS = frozenset(
-    [
-        *(f.__code__.co_filename for f in (Run.run, Shelf.take, make_call, load_callable)),
-        driver_module.__file__,
-        held.__file__,
-        objects.__file__,
-    ]
-)

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 from zcluster import config
 from zcluster.errors import InvalidArgument
 from zcluster.graph.layers import Graph
+from zcluster.local import chains
+from zcluster.local import driver as driver_module
+from zcluster.local.chains import Chain, chain_of
 from zcluster.local.pool import shared_pool
 from zcluster.local.run import Run
+from zcluster.local.shelf import Shelf
 from zcluster.local.watching import Watching, watching
+from zcluster.protocol import held, objects
+from zcluster.protocol.callables import load_callable
+from zcluster.protocol.calls import make_call
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -34,7 +41,8 @@ class LocalRunner:
     Attributes
     ----------
     last_events : int
-        Messages the scheduler core heard in the run that ended last.
+        Messages the scheduler core heard in the run that ended last; none where that was a chain of
+        a few tasks (`zcluster.local.chains`).
 
     Examples
     --------
@@ -69,8 +77,7 @@ class LocalRunner:
         InvalidArgument
             For an option that nobody has, or an import that is no future.
         """
-        unknown = sorted(options.keys() - _MEANINGLESS)
-        if unknown:
+        if options and (unknown := sorted(options.keys() - _MEANINGLESS)):
             raise InvalidArgument(
                 f"found the option {unknown[0]!r}, which a run in {self._where} does not "
                 f"have; expected one of {', '.join(sorted(_MEANINGLESS))}, or none"
@@ -86,7 +93,7 @@ class LocalRunner:
                 values = run.outputs()
                 is_done = True
                 return values
-            raise error
+            raise _without_own_frames(error)
         finally:
             self.last_events = run.events
             if watch is not None:
@@ -97,8 +104,11 @@ class LocalRunner:
             del run, watch
             error = None
 
-    def _make(self, graph: Graph, options: Mapping[str, Any], watch: Watching | None) -> Run:
-        return Run(graph, watch=watch)
+    def _make(
+        self, graph: Graph, options: Mapping[str, Any], watch: Watching | None
+    ) -> Run | Chain:
+        chain = chain_of(graph) if watch is None else None
+        return chain or Run(graph, watch=watch)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: tasks run in {self._where}>"
@@ -124,8 +134,15 @@ class ThreadsRunner(LocalRunner):
 
     _where = "the calling thread and a pool of threads"
 
-    def _make(self, graph: Graph, options: Mapping[str, Any], watch: Watching | None) -> Run:
+    def _make(
+        self, graph: Graph, options: Mapping[str, Any], watch: Watching | None
+    ) -> Run | Chain:
         takes_part = not _has_event_loop()
+        if takes_part and watch is None:
+            _asked_workers(options.get("num_workers"))
+            chain = chain_of(graph)
+            if chain is not None:
+                return chain
         most = wanted_workers(options.get("num_workers")) - takes_part
 
         def summon(run: Run) -> bool:
@@ -193,13 +210,38 @@ def wanted_workers(workers: Any = None) -> int:
     >>> wanted_workers(4)
     4
     """
+    workers = _asked_workers(workers)
+    return config.cpu_count() if workers is None else workers
+
+
+def _asked_workers(workers: Any) -> int | None:
+    """Return the number of workers that was given, or configured; None if neither was."""
     if workers is None:
         workers = config.get("num_workers", None)
     if workers is None:
-        return config.cpu_count()
+        return None
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise InvalidArgument(
             f"num_workers={workers!r}; expected how many tasks may run at a time, as an integer "
             "from 1 on, or None for as many as there are processors"
         )
     return workers
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in _OURS:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+#: The files whose frames stand between the caller and the task in a traceback.
+_OURS = frozenset(
+    [
+        *(f.__code__.co_filename for f in (Run.run, Shelf.take, make_call, load_callable)),
+        chains.__file__,
+        driver_module.__file__,
+        held.__file__,
+        objects.__file__,
+    ]
+)

@@ -54,6 +54,8 @@ _double = struct.Struct("<d").pack
 
 #: Types whose values `marshal` writes by content alone.
 _SHORT = frozenset({type(None), bool, int, str, bytes})
+#: So deep is looked into a tuple among other values, before its items are written one by one.
+_SHORT_DEPTH = 3
 
 #: Where what has no token of its own is noted, while somebody asks for that. Not an argument: the
 #: methods of users call `tokenize` again.
@@ -239,9 +241,13 @@ def _write_complex(writer: _Writer, value: complex) -> None:
     writer.out.append(b"c" + _double(value.real) + _double(value.imag))
 
 
-def _write_str(writer: _Writer, value: str) -> None:
+def _text(value: str) -> bytes:
     data = value.encode("utf-8", "surrogatepass")
-    writer.out.append(b"s%d:%s" % (len(data), data))
+    return b"s%d:%s" % (len(data), data)
+
+
+def _write_str(writer: _Writer, value: str) -> None:
+    writer.out.append(_text(value))
 
 
 def _write_bytes(writer: _Writer, value: bytes) -> None:
@@ -277,6 +283,10 @@ def _write_list(writer: _Writer, value: list[Any]) -> None:
 
 
 def _write_tuple(writer: _Writer, value: tuple[Any, ...]) -> None:
+    if _is_short(value, _SHORT_DEPTH):  # as chunks are, and axes
+        data = marshal.dumps(value, 0)
+        writer.out.append(b"M%d:%s" % (len(data), data))
+        return
     _write_items(writer, b"P", value, value, len(value))
 
 
@@ -291,7 +301,9 @@ def _write_dict(writer: _Writer, value: Mapping[Any, Any]) -> None:
     if not writer.enter(value):
         return
     writer.out.append(b"D%d(" % len(value))
-    keyed = [(writer.apart(key), item) for key, item in value.items()]
+    keyed = [
+        (_text(key) if type(key) is str else writer.apart(key), item) for key, item in value.items()
+    ]
     keyed.sort(key=_first)
     for key, item in keyed:
         writer.out.append(key)
