@@ -13,6 +13,7 @@ ROUTER, the runner in the calling thread, and the tests.
 
 Where things are: the columns in `pages`; states and arrows in `states`; arriving
 graphs in `arrival`; which node runs what in `placement`, and when in `dispatch`; what
+waits for the node that has its large inputs in `keeping`; what
 only some workers may run in `restricted`; what is asked back in `recall`; tasks given
 and taken back in `assigning`; what nodes report in `results`; tasks that end without a
 result in `failing`; what clients want of others, or once more, in `wanting`; letting go

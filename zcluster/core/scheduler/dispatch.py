@@ -8,7 +8,8 @@ of their inputs count in the same budget, but for those that alone take what is 
 made: they go with it, so that large results are used up where and when they are made.
 
 Each round takes the node with the most room and the task whose turn it is. Tasks
-without inputs go in runs; others where placement says.
+without inputs go in runs; others where placement says. What was kept for a node
+(`zcluster.core.scheduler.keeping`) is given to it in its turn, and to others that would be idle.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 
 from zcluster.core.scheduler import placement
 from zcluster.core.scheduler.assignments import AssignBatch, assign
+from zcluster.core.scheduler.keeping import keep, next_of_others, next_own, put_back, take_own
 from zcluster.core.scheduler.pages import PAGE_BITS, WANTED, Page
 from zcluster.core.scheduler.queues import Entry
 from zcluster.core.scheduler.recall import recall
@@ -44,9 +46,11 @@ def dispatch(s: SchedulerState) -> Iterator[Effect]:
             nodes.append(node)
             if node.ahead:
                 has_ahead = True
+    if s.queues.kept:
+        put_back(s)
     if not nodes:
         return
-    if has_ahead or s.queues or s.queues.restricted:
+    if has_ahead or s.queues or s.queues.restricted or s.queues.kept:
         yield from _give(s, nodes)
     if len(nodes) > 1 and not s.queues:
         yield from recall(s, nodes)
@@ -127,8 +131,21 @@ def _give_next(
 ) -> bool:
     """Assign the next task, or run of tasks, a node should have; False if none."""
     top = s.queues.peek()
-    if node.ahead and not node.is_starved and _give_ahead(s, node, batch, top):
+    own = None
+    if s.queues.kept:
+        own = next_own(s, node, top)
+        top = s.queues.peek()
+    if node.ahead and not node.is_starved and _give_ahead(s, node, batch, own or top):
         return True
+    if own is not None:
+        assign(s, node, batch, *take_own(s, node), -1)
+        return True
+    if s.queues.kept and node.room > 0:
+        other = next_of_others(s, node, top)
+        if other is not None:
+            assign(s, node, batch, *other, -1)
+            return True
+        top = s.queues.peek()
     if top is None:
         return False
     if top[2] == 1:
@@ -165,7 +182,10 @@ def _give_ready(
             if is_only_node and not page.layer[row].preferred:
                 assign(s, node, batch, task, page, row, -1)
             else:
-                target, worker = placement.choose(s, node, page, row)
+                target, worker, is_kept = placement.choose(s, node, page, row)
+                if is_kept:
+                    keep(s, target, task, page, row)
+                    return
                 if target is not node and target.index not in batches:
                     batches[target.index] = AssignBatch(s, target)
                 assign(s, target, batches[target.index], task, page, row, worker)

@@ -70,6 +70,7 @@ def check_empty(s: SchedulerState) -> None:
         "delayed tasks": s.queues.delayed,
         "resources given away": s.bound,
         "queues": s.queues.lengths(),
+        "tasks kept": {index for index, kept in s.queues.kept.items() if kept.tasks},
         "deliveries": s.things.deliveries,
         "waiters": s.things.waiters,
         "pools": s.things.pools,

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from zcluster.core.scheduler.records import Profile
 
-__all__ = ["PRIORITY_SHIFT", "Entry", "ReadyQueues", "base_rank"]
+__all__ = ["PRIORITY_SHIFT", "Entry", "Kept", "ReadyQueues", "base_rank"]
 
 Entry = tuple[int, int, int]
 
@@ -42,21 +42,63 @@ def base_rank(priority: int, generation: int, is_inner: bool = False) -> int:
     return (-level << PRIORITY_SHIFT) + (generation % _GENERATIONS << _GENERATION_SHIFT)
 
 
+class Kept:
+    """The tasks kept for a node, and the inputs on their way to it for tasks of other nodes.
+
+    See `zcluster.core.scheduler.keeping`.
+
+    Attributes
+    ----------
+    tasks : list of (int, int)
+        Ranks and tasks, sorted.
+    moved : float
+        When the node last took one, or had the first of them.
+    fetched : set of int
+        Inputs that tasks need that were kept for others and given to this node.
+    fetched_at : float
+        When the last of those is expected to be there.
+    """
+
+    __slots__ = ("_has_turn", "fetched", "fetched_at", "moved", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[int, int]] = []
+        self.moved = 0.0
+        self.fetched: set[int] = set()
+        self.fetched_at = 0.0
+        self._has_turn = False
+
+    def is_before(self, top: Entry | None) -> bool:
+        """Whether it is the first task's turn, and not that of the entry all nodes may take.
+
+        With a task of another client of the same priority it takes turns.
+        """
+        if top is None:
+            return True
+        rank, task = self.tasks[0]
+        if task >> 40 == top[1] >> 40 or rank >> PRIORITY_SHIFT != top[0] >> PRIORITY_SHIFT:
+            return rank < top[0]
+        self._has_turn = not self._has_turn
+        return self._has_turn
+
+
 class ReadyQueues:
     """One heap a client, and a turn between them.
 
     Tasks that only some workers may run wait in heaps of their own
     (``restricted``), by what a worker must be; those that are to be tried again later in
-    ``delayed``, as (when, rank, task).
+    ``delayed``, as (when, rank, task); those that wait for the node that has their large
+    inputs in ``kept``, by node.
     """
 
-    __slots__ = ("_heaps", "_turns", "delayed", "restricted")
+    __slots__ = ("_heaps", "_turns", "delayed", "kept", "restricted")
 
     def __init__(self) -> None:
         self._heaps: dict[int, list[Entry]] = {}
         self._turns: list[int] = []
         self.restricted: dict[Profile, list[Entry]] = {}
         self.delayed: list[tuple[float, int, int]] = []
+        self.kept: dict[int, Kept] = {}
 
     def __bool__(self) -> bool:
         return bool(self._heaps)
@@ -130,6 +172,8 @@ class ReadyQueues:
         yield from self.restricted.values()
         if self.delayed:
             yield [(rank, task, 1) for _, rank, task in self.delayed]
+        for kept in self.kept.values():
+            yield [(rank, task, 1) for rank, task in kept.tasks]
 
     def first_tasks(self) -> list[int]:
         """Return the first task of each run that is queued without a profile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zcluster.core.scheduler.queues import PRIORITY_SHIFT, ReadyQueues, base_rank
+from zcluster.core.scheduler.queues import PRIORITY_SHIFT, Kept, ReadyQueues, base_rank
 
 
 def test_ranks_order_by_priority_then_age_then_order() -> None:
@@ -58,6 +58,18 @@ def test_the_best_priority_goes_first_whoever_has_the_turn() -> None:
     assert top[1] == 2
 
 
+def test_what_is_kept_for_a_node_goes_by_rank_and_takes_turns_with_other_clients() -> None:
+    kept = Kept()
+    kept.tasks.append((5, (1 << 40) + 7))
+    assert kept.is_before(None)
+    assert kept.is_before((6, (1 << 40) + 8, 1))
+    assert not kept.is_before((4, (1 << 40) + 6, 1))
+    other = (4, 2 << 40, 1)
+    assert [kept.is_before(other) for _ in range(4)] == [True, False, True, False]
+    urgent = (4 - (1 << PRIORITY_SHIFT), 2 << 40, 1)
+    assert not any(kept.is_before(urgent) for _ in range(4))
+
+
 def test_entries_can_be_looked_at() -> None:
     queues = ReadyQueues()
     queues.push(1, (0, 1, 1))
@@ -68,6 +80,9 @@ def test_entries_can_be_looked_at() -> None:
     assert list(queues.take_due(0.4)) == []
     assert list(queues.take_due(0.5)) == [7]
     assert list(queues.entries()) == [[(0, 1, 1)], [(0, 2, 3)]]
+    kept = queues.kept[0] = Kept()
+    kept.tasks.append((0, 9))
+    assert list(queues.entries())[-1] == [(0, 9, 1)]
 
 
 @given(
