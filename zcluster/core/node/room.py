@@ -246,21 +246,32 @@ class Room:
         return f"{text}{why}); release results, or start the node with a larger memory limit"
 
     def _take_from_later(self, wanted: _Wanted) -> bool:
-        """Give back the last task that has fetched what takes room; False if there is none."""
+        """Give back the last task that has fetched what takes room; False if there is none.
+
+        With it go those that share what it has fetched, or nothing would be freed. What those who
+        wait take themselves stays, whoever else goes.
+        """
         core = self._core
-        mine = {id(assignment) for assignment in core.awaited.get(wanted.number, ())}
-        others = [a for a in core.tasks.values() if id(a) not in mine and self._has_fetched(a)]
+        waiting = core.awaited.get(wanted.number, ())
+        needed = {source for assignment in waiting for source in assignment.inputs}
+        others = [a for a in core.tasks.values() if self._fetched(a) - needed]
         if not others:
             return False
-        core.give_back([max(others, key=lambda assignment: (assignment.rank, assignment.task))])
+        last = max(others, key=lambda assignment: (assignment.rank, assignment.task))
+        sources = self._fetched(last) - needed
+        core.give_back([a for a in others if not sources.isdisjoint(a.inputs)])
         return True
 
-    def _has_fetched(self, assignment: Assignment) -> bool:
+    def _fetched(self, assignment: Assignment) -> set[int]:
+        """Return the inputs of a task that is not sent yet which were fetched for tasks."""
+        if assignment.state == State.SENT:
+            return set()
         results = self._core.results
-        return assignment.state != State.SENT and any(
-            source in results and results[source].lent and results[source].place is not None
+        return {
+            source
             for source in assignment.inputs
-        )
+            if source in results and results[source].lent and results[source].place is not None
+        }
 
     # -------------------------------------------------------------------- for others
 

@@ -356,6 +356,39 @@ def test_room_for_an_input_is_taken_from_a_later_task(rig: Any) -> None:
     assert r.runs == [[10]]
 
 
+def test_tasks_that_share_what_takes_room_go_together(rig: Any) -> None:
+    """One alone would free nothing, come back, and go again, for ever."""
+    r = rig()
+    places = [(90, 1500, [4]), (91, 1500, [4]), (92, 1500, [4]), (93, 10, [4])]
+    r.bench.assign({10: [90, 91], 11: [92, 93], 12: [92, 93]}, places=places)
+    r.flush()
+    for number in (90, 92):
+        place = r.core.room.take(1500)
+        r.core.on_fetched(number, Result(1500, place=place), r.bench.now)
+    assert r.core.room.take(1500) is None
+    r.core.room.want_input(91, 1500)
+    r.wait(0.8)
+    assert [sorted(said.tasks) for said in r.bench.said(Recalled)] == [[11, 12]]
+    assert [given.number for given in r.given if given.place is not None] == [91]
+
+
+def test_who_waits_is_refused_where_only_its_own_inputs_take_the_room(rig: Any) -> None:
+    """A later task takes them too: to give that one back would free nothing."""
+    r = rig()
+    places = [(90, 1500, [4]), (91, 1500, [4]), (92, 1500, [4]), (93, 10, [4])]
+    r.bench.assign({10: [90, 91, 92], 11: [90, 91, 93]}, places=places)
+    r.flush()
+    for number in (90, 91):
+        place = r.core.room.take(1500)
+        r.core.on_fetched(number, Result(1500, place=place), r.bench.now)
+    r.core.room.want_input(92, 1500)
+    r.wait(0.8)
+    assert r.bench.said(Recalled) == []
+    (given,) = r.given
+    assert (given.number, given.place) == (92, None)
+    assert "no room for 1500 bytes" in given.reason
+
+
 def test_an_input_that_nobody_makes_room_for_is_refused(rig: Any) -> None:
     r = rig()
     r.make(1, 3000)
