@@ -27,7 +27,7 @@ PEERS = "ZCLUSTER_PEERS_PYTHON"
 SETUP = f"""Peers are measured with the interpreter that {PEERS} names; it is not set. To set it up:
     python -m venv peers && peers/bin/pip install "dask[distributed]" ray loky numpy
     export {PEERS}=$PWD/peers/bin/python"""
-DEADLINE = 180.0  # seconds a contestant may take for a round; then its process group is killed
+DEADLINE = 400.0  # seconds a contestant may take for a round; then its process group is killed
 
 
 def run(script: str, title: str, contestants: Sequence[Contestant], rows: Sequence[Row]) -> int:
