@@ -101,6 +101,8 @@ class Model:
         self.had_losses = False
         #: Tasks for whose results or inputs some node had no room, or data that none would take.
         self.refused: set[int] = set()
+        #: Those that were to run again, and take an actor.
+        self.after_actors: set[int] = set()
         #: Clients that may have been given up for gone, and for how long each was away.
         self.missed: set[int] = set()
         self._away: dict[int, float] = {}
@@ -178,7 +180,11 @@ class Model:
                 seen.add(task)
                 # Who asks twice before it began again may have it run twice.
                 self.starts[task] = min(0, self.starts[task] - 1)
-                stack.extend(self.sources(task))
+                sources = list(self.sources(task))
+                stack.extend(sources)
+                if any(source in self.specs and self.specs[source].actor for source in sources):
+                    # Nobody may hold the actor any more by now, and it is not made again.
+                    self.after_actors.add(task)
                 spec = self.specs.get(task)
                 if spec is not None and spec.key is not None:
                     # Under a shared key one of them runs, and the others hand on what it gave.
@@ -298,5 +304,6 @@ class Model:
         kind = info.kind if info is not None else getattr(outcome, "kind", "cancelled")
         fits = kind == expected or (kind == "lost" and task in self.adopted)
         fits = fits or (kind in _OF_ABSENCE and bool(self.missed))
+        fits = fits or (kind == "input" and task in self.after_actors)
         if not fits and not self.may_fail(task):
             raise InvariantError(f"task {task} ended with {outcome!r}, expected {expected!r}")

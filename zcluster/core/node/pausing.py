@@ -149,7 +149,12 @@ def _note_paused(core: NodeAttempts) -> None:
 
 def give_back(core: NodeAttempts) -> None:
     """Return what has not begun, as all workers are paused; others may run it."""
-    kept = [a for a in core.tasks.values() if a.state != State.SENT and _takes_held(core, a)]
+    kept = [
+        assignment
+        for assignment in core.tasks.values()
+        if assignment.state != State.SENT
+        and (_takes_held(core, assignment) or core.room.stays(assignment))
+    ]
     # What follows from a task that stays can run nowhere else either.
     stays = {assignment.task for assignment in kept}
     given: list[Assignment] = []

@@ -33,6 +33,11 @@ __all__ = ["Room"]
 _GRACE = 0.5
 #: Seconds that somebody waits before the node takes no more work.
 _PAUSE_AFTER = 0.1
+#: Seconds for which it takes none then, unless something is freed; twice as long each time again.
+_HOLD, _LONGEST_HOLD = 1.0, 8.0
+#: So often in a row what waits goes back to the scheduler; then the first one stays, to have room
+#: or be refused.
+_MOST_TROUBLES = 3
 _RUNNING, _INPUT, _DATA = range(3)
 
 
@@ -73,6 +78,11 @@ class Room:
         #: What was in use at the last look, and when it was last less than before.
         self._used = 0
         self._freed_at = 0.0
+        #: Why no more work was taken last, until when, what was in use then, how often in a row.
+        self._trouble = ""
+        self._trouble_ends = 0.0
+        self._trouble_used = 0
+        self._troubles = 0
 
     # ------------------------------------------------------------------------ asking
 
@@ -206,6 +216,7 @@ class Room:
 
     def _give(self, wanted: _Wanted, place: Range) -> None:
         core = self._core
+        self._trouble, self._troubles = "", 0
         if wanted.kind == _RUNNING:
             core.grant(wanted.worker, wanted.number, wanted.request, place)
         else:
@@ -281,10 +292,28 @@ class Room:
         spilling = core.spilling
         if spilling.broken:
             return spilling.broken
+        used = core.memory.used
+        if used < self._trouble_used:
+            self._trouble, self._troubles, self._trouble_used = "", 0, used
         first = self.waiting[0] if self.waiting else None
         if first is None or not spilling.full or core.now - first.since < _PAUSE_AFTER:
-            return ""
-        return (
-            f"memory has no room for more results ({core.memory.used} of {core.memory.limit} bytes "
-            f"are in use), and neither has the disk: {spilling.full}"
+            # What was waiting has gone back. If it came again at once, it would wait again: others
+            # have their chance first.
+            return self._trouble if core.now < self._trouble_ends else ""
+        if core.now >= self._trouble_ends or not self._trouble:
+            self._trouble_ends = core.now + min(_HOLD * 2**self._troubles, _LONGEST_HOLD)
+            self._trouble_used = used
+            self._troubles += 1
+        self._trouble = (
+            f"memory has no room for more results ({used} of {core.memory.limit} bytes are in "
+            f"use), and neither has the disk: {spilling.full}"
         )
+        return self._trouble
+
+    def stays(self, assignment: Assignment) -> bool:
+        """Whether a task is to wait on where others go back, as going back did not help."""
+        if self._troubles <= _MOST_TROUBLES or not self.waiting:
+            return False
+        first = self.waiting[0]
+        waiting = self._core.awaited.get(first.number, ()) if first.kind == _INPUT else ()
+        return any(other is assignment for other in waiting)

@@ -217,6 +217,57 @@ def test_a_full_disk_pauses_the_node_and_then_fails_who_waits(rig: Any) -> None:
     assert r.bench.said(Workers)[-1].workers[0].status == "running"
 
 
+def full_of_inputs(rig: Any) -> Any:
+    """Return a node that is full, and whose disk is; a task waits for room for its input."""
+    r = rig(has_disk=True)
+    for task in (1, 2, 3):
+        r.make(task)
+    want_again(r)
+    r.settle(error="full", is_full=True)
+    r.wait(0.2)
+    return r
+
+
+def want_again(r: Any) -> None:
+    r.bench.assign({10: [90]}, places=[(90, 1000, [4])])
+    r.flush()
+    r.core.room.want_input(90, 1000)
+    r.flush()
+
+
+def test_a_full_node_whose_tasks_went_back_leaves_others_their_chance(rig: Any) -> None:
+    """Or two full nodes hand a task to each other, and a third one never sees it."""
+    r = full_of_inputs(rig)
+    assert r.bench.said(Recalled)[-1].tasks == [10]
+    assert not r.core.room.waiting
+    r.wait(0.5)
+    assert r.core.is_paused
+    r.wait(1.0)
+    assert not r.core.is_paused
+
+
+def test_a_full_node_takes_work_as_soon_as_something_is_freed(rig: Any) -> None:
+    r = full_of_inputs(rig)
+    assert r.core.is_paused
+    r.bench.tell(Free([1], []))
+    r.flush()
+    assert not r.core.is_paused
+
+
+def test_a_task_that_comes_back_again_and_again_is_refused_in_the_end(rig: Any) -> None:
+    """If there is no other node, it would wait for ever."""
+    r = full_of_inputs(rig)
+    for _ in range(10):
+        r.wait(8.1)
+        refused = [given for given in r.given if "no room" in given.reason]
+        if refused:
+            break
+        want_again(r)
+        r.settle(error="full", is_full=True)
+        r.wait(0.2)
+    assert [(given.number, given.place) for given in refused] == [(90, None)]
+
+
 def test_work_goes_on_when_there_is_space_again(rig: Any) -> None:
     r = rig(has_disk=True)
     for task in (1, 2, 3):
