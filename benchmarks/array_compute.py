@@ -24,12 +24,11 @@ TINY_THREADS, TINY_CLIENT = "100,000 tiny blocks, threads, s", "the same, client
 
 
 def four_points(block: Any) -> Any:
-    """Return the mean of the four neighbours of each element."""
-    import numpy as np
-
-    return (
-        np.roll(block, 1, 0) + np.roll(block, -1, 0) + np.roll(block, 1, 1) + np.roll(block, -1, 1)
-    ) / 4
+    """Return the mean of the four neighbours of each element but those at the edge: these go."""
+    mean = block.copy()
+    inner = block[:-2, 1:-1] + block[2:, 1:-1] + block[1:-1, :-2] + block[1:-1, 2:]
+    mean[1:-1, 1:-1] = inner / 4
+    return mean
 
 
 def chain(x: Any, sqrt: Callable[[Any], Any]) -> Any:
