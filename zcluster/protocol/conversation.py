@@ -303,7 +303,9 @@ class Conversation:
             self._refused_since = now
         if not self.token:
             if waited > self._timeout:
-                self._lose(f"nobody answered at {self.address} within {self._timeout:g} s")
+                cut = "; it breaks off: perhaps it wants a key, from its scheduler file"
+                hint = "" if self._denied_since is None or self._keys else cut
+                self._lose(f"nobody answered at {self.address} within {self._timeout:g} s{hint}")
         elif self._refused_since is not None:
             # A cut before it says nothing of the process, and is not counted.
             if (refused := now - self._refused_since) > self._grace:

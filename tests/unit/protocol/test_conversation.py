@@ -275,6 +275,15 @@ def test_connections_that_break_off_without_a_word_are_given_up_after_a_while() 
     assert "there has not the key that a file names" in reason
 
 
+def test_who_waits_in_vain_and_was_cut_off_is_told_of_keys() -> None:
+    server = Server(timeout=3.0)
+    server.talk.on_denied("", server.now)
+    server.wait(3.2)
+    (reason,) = server.lost
+    assert reason.startswith("nobody answered at there within 3 s")
+    assert "perhaps it wants a key" in reason
+
+
 @pytest.mark.parametrize("keys", ["", "a file"])
 def test_a_session_outlives_connections_that_break_off_without_a_word(keys: str) -> None:
     """A server that is full does that to everybody; who has a session knows its key fits."""

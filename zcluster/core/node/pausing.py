@@ -164,6 +164,7 @@ def give_back(core: NodeAttempts) -> None:
         if stays.isdisjoint(assignment.inputs):
             given.append(assignment)
     core.give_back(given)
+    core.room.note_given_back()
 
 
 def _takes_held(core: NodeAttempts, assignment: Assignment) -> bool:

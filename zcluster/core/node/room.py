@@ -310,6 +310,10 @@ class Room:
         )
         return self._trouble
 
+    def note_given_back(self) -> None:
+        """Tasks went back; what they had fetched is gone with them, and makes no room for them."""
+        self._trouble_used = min(self._trouble_used, self._core.memory.used)
+
     def stays(self, assignment: Assignment) -> bool:
         """Whether a task is to wait on where others go back, as going back did not help."""
         if self._troubles <= _MOST_TROUBLES or not self.waiting:

@@ -246,6 +246,26 @@ def test_a_full_node_whose_tasks_went_back_leaves_others_their_chance(rig: Any) 
     assert not r.core.is_paused
 
 
+def test_what_a_task_had_fetched_makes_no_room_for_it_when_it_goes(rig: Any) -> None:
+    """Its other inputs leave with it; it would fetch them again, and wait again."""
+    r = rig(has_disk=True)
+    r.make(1)
+    places = [(number, 1000, [4]) for number in (90, 91, 92)]
+    r.bench.assign({10: [90, 91, 92]}, places=places)
+    r.flush()
+    for number in (90, 91):
+        place = r.core.room.take(1000)
+        r.core.on_fetched(number, Result(1000, place=place), r.bench.now)
+    r.core.room.want_input(92, 1000)
+    r.settle(error="full", is_full=True)
+    r.wait(0.3)
+    assert r.bench.said(Recalled)[-1].tasks == [10]
+    assert r.store.used == 1000
+    assert r.core.is_paused
+    r.wait(1.5)
+    assert not r.core.is_paused
+
+
 def test_a_full_node_takes_work_as_soon_as_something_is_freed(rig: Any) -> None:
     r = full_of_inputs(rig)
     assert r.core.is_paused
