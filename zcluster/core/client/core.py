@@ -209,6 +209,8 @@ class ClientCore(Submitting):
             kept = self._shelf.data.get(task)
             if kept is not None:
                 self._settle_if_stored(kept)  # it was the last of several copies
+            else:
+                self._shelf.abandoned.append(task)  # it was let go of while it was on its way
             return
         data.failure = Failure("store", reason)
         # Which tasks need it the scheduler knows: it says so, and they fail for this reason.

@@ -34,6 +34,8 @@ class Shelf:
         self._effects = effects
         self._turn = 0
         self._waiting: list[Data] = []
+        #: Let go of while no node had them or was asked to: nobody will bring them any more.
+        self.abandoned: list[int] = []
 
     def add(self, data: Data, everywhere: bool = False) -> None:
         """Keep a blob and put it to one node, or to every node it may be on."""
@@ -110,8 +112,11 @@ class Shelf:
         ended = []
         for data in keeps:
             data.users -= 1
-            if data.users <= 0 and self.data.pop(data.task, None) is not None and data.is_argument:
-                ended.append(data.task)
+            if data.users <= 0 and self.data.pop(data.task, None) is not None:
+                if data.is_argument:
+                    ended.append(data.task)
+                elif not data.is_stored and not data.open:
+                    self.abandoned.append(data.task)
         return ended
 
     def _candidates(self, data: Data) -> list[int]:

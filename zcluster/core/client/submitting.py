@@ -27,7 +27,7 @@ from zcluster.graph.layers import (
     PackedFunction,
 )
 from zcluster.graph.lowering import SLICE_LIMIT, slices
-from zcluster.protocol.messages import Message, NodeInfo, Release, Scattered
+from zcluster.protocol.messages import Cancel, Message, NodeInfo, Release, Scattered
 from zcluster.types import Frames
 
 __all__ = ["CREDIT", "IMPORTS_OF_SUBMISSION", "Submitting"]
@@ -338,7 +338,8 @@ class Submitting:
     @property
     def has_news(self) -> bool:
         """Whether `collect` would add to what is to be sent."""
-        return bool(self._builder is not None or self._released or self._stored)
+        gathered = self._released or self._stored or self._shelf.abandoned
+        return bool(self._builder is not None or gathered)
 
     @property
     def has_outgoing(self) -> bool:
@@ -356,6 +357,10 @@ class Submitting:
             stored, self._stored = self._stored, []
             tasks, nodes, sizes = (list(column) for column in zip(*stored, strict=True))
             self.say(Scattered(tasks, nodes, sizes))
+        if self._shelf.abandoned:
+            # Others may want it, and would wait for ever.
+            self.say(Cancel(self._shelf.abandoned, "its client let go of it before a node had it"))
+            self._shelf.abandoned = []
         if self._released:
             released, self._released = self._released, []
             for start in range(0, len(released), _RELEASED):

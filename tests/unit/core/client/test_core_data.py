@@ -167,6 +167,33 @@ def test_what_is_stored_after_it_was_let_go_is_told_all_the_same(core: Core) -> 
     assert core.messages() == [Scattered([record.task], [0], [1])]
 
 
+def test_a_value_let_go_before_a_node_had_it_is_given_up_for_all(
+    make_core: Callable[..., Core],
+) -> None:
+    """Other clients may want it, and nobody else could bring it."""
+    core = make_core([])
+    record = core.scatter(b"v", "int")
+    core.messages()
+    core.drop([record])
+    cancel, release = core.messages()
+    assert isinstance(cancel, Cancel)
+    assert cancel.tasks == [record.task]
+    assert "let go of it before a node had it" in cancel.reason
+    assert release == Release([record.task])
+
+
+def test_a_value_let_go_on_its_way_to_a_node_that_refuses_it_is_given_up_for_all(
+    core: Core,
+) -> None:
+    record = core.scatter(b"v", "int")
+    core.drop([record])
+    assert not any(isinstance(message, Cancel) for message in core.messages())
+    core.not_stored(record.task, 0, "full")
+    (cancel,) = core.messages()
+    assert isinstance(cancel, Cancel)
+    assert cancel.tasks == [record.task]
+
+
 def test_when_no_store_has_room_the_call_fails_and_says_so(core: Core) -> None:
     record = large(core)
     scattered = core.scatter(b"v", "int")
