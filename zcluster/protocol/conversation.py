@@ -303,9 +303,12 @@ class Conversation:
             self._refused_since = now
         if not self.token:
             if waited > self._timeout:
-                cut = "; it breaks off: perhaps it wants a key, from its scheduler file"
-                hint = "" if self._denied_since is None or self._keys else cut
-                self._lose(f"nobody answered at {self.address} within {self._timeout:g} s{hint}")
+                reason = f"nobody answered at {self.address} within {self._timeout:g} s"
+                # A Unix socket wants no key: there it is full, or no server of ours.
+                is_cut = self._denied_since is not None and not self.address.startswith("ipc://")
+                if is_cut and not self._keys:
+                    reason += "; it breaks off: perhaps it wants a key, from its scheduler file"
+                self._lose(reason)
         elif self._refused_since is not None:
             # A cut before it says nothing of the process, and is not counted.
             if (refused := now - self._refused_since) > self._grace:
