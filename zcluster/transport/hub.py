@@ -96,7 +96,8 @@ class Hub:
         self._shedder = Shedder("the scheduler")
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.add_socket(self._monitor, self._on_event)
-        loop.add_socket(self._socket, self._receive if keys is None else self._receive_keyed)
+        self._take = self._take_plain if keys is None else self._take_keyed
+        loop.add_socket(self._socket, self._receive)
         self._closed = False
         loop.call_later(HEARTBEAT_SECONDS, self._tick)
 
@@ -157,26 +158,22 @@ class Hub:
             self._loop.call_later(self._reception.on_time(self._loop.now(), lag), self._tick)
 
     def _receive(self) -> None:
-        source, hear = self._socket, self._reception.on_frames
+        source, take, hear = self._socket, self._take, self._reception.on_frames
         now = self._loop.now()
         for _ in range(RECEIVE_BURST):
             if self._closed or not has_input(source):
                 return
-            hear(source.recv_multipart(zmq.NOBLOCK), now)
+            hear(take(), now)
             if self._loop.now() - now > _BURST_SECONDS:
                 return  # what was asked has its answer before the rest
 
-    def _receive_keyed(self) -> None:
-        """As `_receive`; the first frame says whose key a message came by."""
-        source, hear = self._socket, self._reception.on_frames
-        now = self._loop.now()
-        for _ in range(RECEIVE_BURST):
-            if self._closed or not has_input(source):
-                return
-            self._head = source.recv(zmq.NOBLOCK, copy=False)
-            hear([self._head.bytes, *source.recv_multipart(zmq.NOBLOCK)], now)
-            if self._loop.now() - now > _BURST_SECONDS:
-                return
+    def _take_plain(self) -> list[bytes]:
+        return self._socket.recv_multipart(zmq.NOBLOCK)
+
+    def _take_keyed(self) -> list[bytes]:
+        """Keep the first frame: it says whose key a message came by."""
+        self._head = self._socket.recv(zmq.NOBLOCK, copy=False)
+        return [self._head.bytes, *self._socket.recv_multipart(zmq.NOBLOCK)]
 
     def _check_role(self, peer: int, hello: Hello) -> Welcome | Refused:
         """Refuse who has the key of another role: of a node, and says that it is a client."""
