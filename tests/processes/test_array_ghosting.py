@@ -28,6 +28,8 @@ Until = Callable[..., None]
 ROWS, COLUMNS = 512, 1024
 BLOCK = ROWS * COLUMNS * 8  # 4 MiB
 MARKER = 1 << 20
+#: Bytes of a block that is worth waiting for.
+BLOCK = 4 << 20
 
 
 @pytest.fixture
@@ -116,3 +118,21 @@ def test_a_slice_moves_its_rows(client: Client, until: Until) -> None:
     found = rows.sum(axis=1).compute()
     np.testing.assert_allclose(found, (values[ROWS - 8 : ROWS + 8] * 2).sum(axis=1))
     assert count_sent(client, until, before) <= 8 * COLUMNS * 8 + 4096
+
+
+def test_of_a_kept_array_only_partial_sums_move(client: Client, until: Until) -> None:
+    """Also where all blocks of one node come first, and the other has nothing to do yet."""
+    generator = da.random.default_rng(1)
+    halves = []
+    for name in "ab":
+        with zcluster.annotate(workers=[f"{name}-0"]):
+            halves.append(generator.random(8 * BLOCK // 8, chunks=BLOCK // 8).persist())
+    wait([block for half in halves for block in half.expr.blocks.ravel()])
+    x = da.concatenate(halves)
+    before = counted(client, until)
+    for power in range(1, 6):
+        # Each time another callable: how long it takes is not known the first time.
+        found = float((x**power).sum().compute())
+        assert abs(found / (x.size / (power + 1)) - 1) < 0.01
+        assert abs(float(x.sum().compute()) / (x.size / 2) - 1) < 0.01
+    assert count_sent(client, until, before) < BLOCK // 16
